@@ -9,9 +9,10 @@ from showattend.captions import InputError, data_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of RGB, torchvision's convention
 
-def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    "A 3×3 convolution, batch normalisation, ReLU."
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+    "A convolution, batch normalisation, ReLU."
+    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False),
+                         nn.BatchNorm2d(outputs), nn.ReLU())
 
 def add_coordinates(
     images: Tensor,  # (I, C, H, W)
@@ -26,7 +27,8 @@ class SceneCNN(nn.Module):
     "A small trunk for the picture-book scenes: 128×128 pixels become an 8×8 grid of 128 numbers."
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(conv(5, 32, 2), conv(32, 64, 2), conv(64, 96, 2), conv(96, 96), conv(96, 128, 2))
+        self.layers = nn.Sequential(          # even sizes keep each cell's view centred on the cell
+            conv(5, 32, 4, 2), conv(32, 64, 4, 2), conv(64, 96, 4, 2), conv(96, 128, 4, 2), conv(128, 128, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         "Images (I, 3, H, W) to a grid (I, 128, H/16, W/16)."

@@ -657,7 +657,7 @@ def add_group(rng, scene: Scene, kind: str, count: int, size: str):
         box = find_room(rng, scene.place, band, wanted, taken)
         if box: scene.things.append(Thing(kind, color, size, box, action, band, group, flip))
 
-# %% ../nbs/02_scenes.ipynb #d20977e4
+# %% ../nbs/02_scenes.ipynb #201a47ad
 def make_scene(
     seed: int,   # which world; held-out scenes come from another seed
     index: int,  # which scene of it
@@ -667,12 +667,11 @@ def make_scene(
     scene = Scene(pick(rng, list(PLACES)), [], seed, index)
     total = int(rng.choice(4, p=[.18, .36, .30, .16])) + 1
     count = min(total, int(rng.choice(3, p=[.68, .22, .10])) + 1)
-    size = 'big' if count < 3 and chance(rng, .65) else 'small'
+    size = 'big' if count < 3 and (count < total or chance(rng, .65)) else 'small'
     for kind in shuffled_kinds(rng, scene.place):
         add_group(rng, scene, kind, count, size)
-        if len(scene.things) >= total: break
-        count = min(total - len(scene.things), 2) if chance(rng, .2) else 1
-        size = 'big' if scene.things[0].size == 'big' and chance(rng, .3) else 'small'
+        if len(scene.things) >= total or scene.things[0].size == 'small': break
+        count, size = min(total - len(scene.things), 2) if chance(rng, .2) else 1, 'small'
     return scene
 
 # %% ../nbs/02_scenes.ipynb #b672ee6a
