@@ -19,7 +19,7 @@ help:
 
 book/vendor/lib/require.js: tools/vendor.sh | .venv/installed
 ifdef NPM
-	tools/vendor.sh
+	PYTHON="$(CURDIR)/$(BIN)/python" tools/vendor.sh
 else
 	@echo "npm not found: the book's widgets will load their libraries from a CDN, and need the network"
 endif

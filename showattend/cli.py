@@ -54,13 +54,13 @@ def wrote(path: Path):
     files = [path] if path.is_file() else [f for f in path.rglob('*') if f.is_file()]
     typer.echo(f"wrote {path} ({sum(f.stat().st_size for f in files) / 1e6:,.1f} MB)")
 
-# %% ../nbs/18_cli.ipynb #bc749220
+# %% ../nbs/18_cli.ipynb #4176e42d
 PHOTOS = ('Flickr8k_Dataset.zip', 'Flicker8k_Dataset', 'Flickr8k_Dataset')   # in either spelling
 
 def prepare_flickr8k(folder: Path, out: Path, size: int):
     "Packs the official photos with Karpathy's captions and split."
     from showattend.images import pack_images
-    images = read_karpathy(folder)
+    images = read_karpathy(folder, 'dataset_flickr8k.json')
     source = next((folder/name for name in PHOTOS if (folder/name).exists()), None)
     if not source: raise InputError(f"{folder} holds neither {PHOTOS[0]} nor the unpacked folder.")
     pack_images(images, source, out, size)
