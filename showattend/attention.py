@@ -34,7 +34,7 @@ def pool(
     R = captions_per_image(weights, I)
     return (weights.view(I, R, P).to(features.dtype) @ features).view(-1, D)
 
-# %% ../nbs/05_attention.ipynb #234615b9
+# %% ../nbs/05_attention.ipynb #ef8cd206
 class AdditiveAttention(nn.Module):
     "Scores positions by a small network (Bahdanau et al. 2015; Xu et al. 2015, eq. 4 to 6)."
     def __init__(self,
@@ -64,7 +64,8 @@ class AdditiveAttention(nn.Module):
                 hidden: Tensor,  # (N, H), N a multiple of I: the captions of the first image first
                ) -> tuple[Tensor, Tensor]:  # context (N, D), weights (N, P)
         "Once a step: where to look, and what is seen there."
-        weights = self.scores(keys.keys, hidden).float().softmax(-1)
+        scores = self.scores(keys.keys, hidden)
+        weights = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
         return pool(weights, keys.features), weights
 
 # %% ../nbs/05_attention.ipynb #17159b07
