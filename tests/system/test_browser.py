@@ -109,7 +109,8 @@ class Explorer:
         return pressed.index('true')
 
     def wait_for(self, t):
-        self.locator(f'.sa-words button:nth-child({t + 1})[aria-pressed=true]').wait_for(timeout=5000)
+        button = f'.sa-words button:nth-child({t + 1})[aria-pressed=true]'
+        self.locator(button).wait_for(timeout=5000)
 
     def press(self, key): self.words.nth(self.shown).press(key)
 
