@@ -160,7 +160,7 @@ def run_training(data: Path, out: Path, config, sizes: dict, min_count: int, res
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     save_record(out/'run.json', {**note, 'trained_parameters': trained, 'history': history})
 
-# %% ../nbs/18_cli.ipynb #0371e264
+# %% ../nbs/18_cli.ipynb #7da42025
 @app.command()
 def train(
     data: Annotated[Path, Argument(help="A file from `encode`, or images from `prepare`.")],
@@ -170,7 +170,7 @@ def train(
     learning_rate: float = 1e-3,
     label_smoothing: float = 0.1,
     attention_penalty: Annotated[float, Option(help="λ of the doubly stochastic penalty.")] = 0.0,
-    ema_decay: Annotated[float, Option(help="Of the averaged weights.")] = 0.999,
+    ema_decay: Annotated[float, Option(help="Of the averaged weights.")] = 0.99,
     dropout: float = 0.5,
     hidden_size: int = 512,
     attention_size: int = 512,

@@ -61,7 +61,7 @@ def autocast(device: torch.device, precision: str):  # 'float32' or 'bfloat16'
         raise InputError(f"There is no precision {precision!r} here; take float32 or bfloat16.")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
 
-# %% ../nbs/10_training.ipynb #96a6f616
+# %% ../nbs/10_training.ipynb #868bea59
 @dataclass
 class TrainConfig:
     "Everything that fixes a training run."
@@ -73,7 +73,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     attention_penalty: float = 0.0   # λ of the doubly stochastic penalty
     clip_norm: float = 5.0           # longest gradient
-    ema_decay: float = 0.999         # of the averaged weights that are validated and kept
+    ema_decay: float = 0.99          # of the averaged weights that are validated and kept
     precision: str = 'float32'       # or 'bfloat16'
     max_length: int = 30             # of captions written in validation
     seed: int = 0
