@@ -1,5 +1,6 @@
 # Two commands do everything: `make book` and `make test`. Both create .venv on first use.
 PYTHON ?= python3
+export SHOWATTEND_DATA ?= $(CURDIR)/data
 BIN    := .venv/bin
 JAVA   := $(shell command -v java 2>/dev/null)
 NPM    := $(shell command -v npm 2>/dev/null)

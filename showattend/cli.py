@@ -7,11 +7,13 @@ __all__ = ['app', 'Out', 'Seed', 'Device', 'Precision', 'Model', 'PHOTOS', 'SHOW
            'wrote', 'prepare_flickr8k', 'prepare_scenes', 'prepare', 'encode', 'encoder_for', 'load_sets', 'new_model',
            'command_line', 'run_training', 'train', 'parse_beams', 'score_line', 'evaluate', 'caption']
 
-# %% ../nbs/18_cli.ipynb #7127edce
+# %% ../nbs/18_cli.ipynb #1e841bca
 import shlex, sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
+
+# %% ../nbs/18_cli.ipynb #527dbae6
 import typer
 from typer import Argument, Option
 from .captions import InputError, build_vocabulary, data_folder, read_karpathy
@@ -142,7 +144,7 @@ def command_line() -> str:
     "The command that is running, as it was typed."
     return shlex.join(['showattend', *sys.argv[1:]])
 
-# %% ../nbs/18_cli.ipynb #c291bf05
+# %% ../nbs/18_cli.ipynb #6c5749ab
 def run_training(data: Path, out: Path, config, sizes: dict, min_count: int, resume: bool, device):
     "Builds a captioner for a packed file, fits it, and writes the record of the run."
     import torch
@@ -153,7 +155,8 @@ def run_training(data: Path, out: Path, config, sizes: dict, min_count: int, res
     train, val, vocab, about = load_sets(data, min_count)
     encoder = encoder_for(about)
     model = new_model(encoder, vocab, sizes, 'encoder' in about)
-    note = dict(command=command_line(), config=asdict(config), data=about, environment=environment())
+    note = dict(command=command_line(), config=asdict(config), data=about,
+                environment=environment())
     def keep(best):
         Captioner(best.encoder or encoder, best.decoder, vocab, note).save_pretrained(out/'model')
     history = fit(model, train, val, config, out, resume, device, keep)
@@ -191,11 +194,11 @@ def train(
     run_training(data, out, config, sizes, min_count, resume, pick_device(device))
     wrote(out/'model')
 
-# %% ../nbs/18_cli.ipynb #98e7a02a
+# %% ../nbs/18_cli.ipynb #6667c791
 def parse_beams(text: str) -> list[int]:
     "'1,3,5' as numbers."
     try: return [int(k) for k in text.split(',')]
-    except ValueError: raise InputError(f"--beam takes numbers such as 1,3,5, not {text!r}") from None
+    except ValueError as e: raise InputError(f"--beam takes numbers such as 1,3,5: {e}") from e
 
 # %% ../nbs/18_cli.ipynb #6cadd1de
 SHOWN = ('BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'METEOR', 'ROUGE-L', 'CIDEr',

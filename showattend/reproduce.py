@@ -6,12 +6,16 @@
 __all__ = ['git_commit', 'cpu_name', 'environment', 'save_record', 'decode_split', 'same_encoder', 'open_split', 'example',
            'evaluate_beams', 'score_captions', 'scene_of', 'peak_inside', 'pointing', 'scene_scores']
 
-# %% ../nbs/15_flickr8k.ipynb #19d61b09
+# %% ../nbs/15_flickr8k.ipynb #79867ee6
 import json, os, platform, subprocess, time
 from pathlib import Path
+
+# %% ../nbs/15_flickr8k.ipynb #6d7ca030
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+
+# %% ../nbs/15_flickr8k.ipynb #29a01d8e
 from .captions import CaptionedImage, InputError, write_text
 from .images import CaptionDataset, read_hdf5
 from .scenes import judge_caption, make_scene, named_things
@@ -72,14 +76,14 @@ def same_encoder(made: dict, mine: dict) -> bool:
     "Whether features were made by this encoder: name, weights, image size and grid."
     return {**made, 'grid': list(made['grid'])} == {**mine, 'grid': list(mine['grid'])}
 
-# %% ../nbs/15_flickr8k.ipynb #541cba1c
+# %% ../nbs/15_flickr8k.ipynb #03fb1fe4
 def open_split(path: str | Path, captioner: Captioner, split: str) -> CaptionDataset:
     "One split of a packed file. Raises `InputError` when its features are another encoder's."
     rows, images, about = read_hdf5(path)
     mine = captioner.encoder.identity
     if 'encoder' in about and not same_encoder(about['encoder'], mine):
-        raise InputError(f"The features in {path} were made by {about['encoder']}, and the captioner has "
-                         f"the encoder {mine}. Encode the images with the captioner's encoder.")
+        raise InputError(f"The features in {path} were made by {about['encoder']}, the captioner's "
+                         f"encoder is {mine}. Encode the images with that one.")
     return CaptionDataset(rows, images, captioner.vocab, split)
 
 # %% ../nbs/15_flickr8k.ipynb #b880c4e2

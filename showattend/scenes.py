@@ -261,8 +261,7 @@ def draw_tree(c, action):
             line(BROWN, 5, (52, 74), (70, 56)),
             *[oval(c, *p) for p in puffs], *[oval(a, *p) for p in light]]
 
-# %% ../nbs/02_scenes.ipynb #da9d797c
-#| code-fold: true
+# %% ../nbs/02_scenes.ipynb #56b2a499
 def _window(x, y, s=16):
     m = x + s / 2
     return [rect(WHITE, x - 2, y - 2, x + s + 2, y + s + 2), rect(GLASS, x, y, x + s, y + s),
@@ -355,8 +354,7 @@ def _cat_head(c, x, y, lying=False):
     nose = poly(PINK, (x - 3, y + 5), (x + 3, y + 5), (x, y + 9))
     return [*ears, *pink, oval(c, x, y, 20, 17), *look, nose, *hair]
 
-# %% ../nbs/02_scenes.ipynb #aeeb5747
-#| code-fold: true
+# %% ../nbs/02_scenes.ipynb #d7a6f91b
 def _cat_sleeping(c):
     stripes = [bow(accent(c), 4, (x, 50), (x - 5, 60), (x - 2, 68)) for x in (28, 42)]
     return [oval(c, 46, 70, 40, 24), *stripes, bow(accent(c), 8, (10, 80), (30, 92), (60, 90)),
@@ -377,8 +375,7 @@ def draw_cat(c, action):
     "A cat that sits or sleeps."
     return _cat_sleeping(c) if action == 'sleeping' else _cat_sitting(c)
 
-# %% ../nbs/02_scenes.ipynb #6d4d88c2
-#| code-fold: true
+# %% ../nbs/02_scenes.ipynb #83a6e4f1
 def _scallops(*xs):
     "The lower edge of an umbrella: arcs from right to left through these x."
     return [((x0 + x1)/2 + (x1 - x0)/2 * np.cos(t), 52 - 7 * np.sin(t))
@@ -709,8 +706,7 @@ def paint_meadow(rng, canvas, h):
     for x, y in zip(rng.uniform(.03, .97, 16), rng.uniform(h + .08, .98, 16)):
         canvas.paint(line((110, 160, 84), .008, (x - .012, y - .02), (x, y), (x + .012, y - .02)))
 
-# %% ../nbs/02_scenes.ipynb #55b64767
-#| code-fold: true
+# %% ../nbs/02_scenes.ipynb #114a3a8f
 def _island(rng, h):
     x, w = rng.uniform(0, .8), rng.uniform(.12, .2)
     return blob((168, 196, 204), (x - w, h + .02), (x - .3*w, h - .06), (x + .2*w, h - .035),

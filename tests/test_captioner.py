@@ -138,15 +138,15 @@ def test_damaged_weights_are_refused():
         weights.unlink()
         assert "can't be read" in complaint(Captioner.from_pretrained, folder)
 
-# %% ../nbs/13_captioner.ipynb #51d41432
+# %% ../nbs/13_captioner.ipynb #20b2b8a6
 def test_parts_that_do_not_belong_together_are_refused():
     c = tiny_captioner()
-    assert 'vocabulary has 6' in complaint(Captioner, c.encoder, c.decoder, Vocabulary('ab'))
+    assert 'vocabulary has 6' in complaint(Captioner, c.encoder, c.decoder, Vocabulary(['a', 'b']))
     decoder = AttentionDecoder(DecoderConfig(9, 64, 8, 8, 8))
     assert '64 numbers' in complaint(Captioner, c.encoder, decoder, c.vocab)
     with tempfile.TemporaryDirectory() as folder:
         c.save_pretrained(folder)
-        Vocabulary('ab').save(Path(folder, 'vocab.json'))
+        Vocabulary(['a', 'b']).save(Path(folder, 'vocab.json'))
         assert 'vocabulary has 6' in complaint(Captioner.from_pretrained, folder)
 
 # %% ../nbs/13_captioner.ipynb #4c926eb1

@@ -26,3 +26,18 @@ def test_every_command_has_its_help():
 def test_an_unknown_data_set_is_named_beside_the_known_ones():
     result = CliRunner().invoke(app, ['prepare', 'flickr9k', '--out', 'x.h5'])
     assert isinstance(result.exception, InputError) and 'flickr8k, scenes' in str(result.exception)
+
+# %% ../nbs/18_cli.ipynb #7cce8601
+def test_a_device_that_is_not_there_is_named():
+    import pytest, torch
+    from showattend.cli import pick_device
+    assert pick_device('cpu') == 'cpu' and pick_device('auto') in ('cpu', 'cuda')
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match='no CUDA device'): pick_device('cuda')
+
+# %% ../nbs/18_cli.ipynb #9556db3a
+def test_a_precision_that_is_not_there_is_named():
+    import pytest
+    from showattend.cli import check_precision
+    assert check_precision('bfloat16') == 'bfloat16'
+    with pytest.raises(InputError, match='float32 or bfloat16'): check_precision('half')
