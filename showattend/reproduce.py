@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-# %% ../nbs/15_flickr8k.ipynb #29a01d8e
+# %% ../nbs/15_flickr8k.ipynb #cbfb32a0
+import showattend
 from .captions import CaptionedImage, InputError, write_text
 from .images import CaptionDataset, read_hdf5
 from .scenes import judge_caption, make_scene, named_things
@@ -23,11 +24,11 @@ from .search import Hypothesis, beam_search
 from .metrics import evaluate_captions
 from .captioner import Captioner
 
-# %% ../nbs/15_flickr8k.ipynb #784b4729
+# %% ../nbs/15_flickr8k.ipynb #6d167bc3
 def git_commit() -> str | None:
     "The commit this code stands at, with '+' when it was changed since; None outside a checkout."
     def git(*words):
-        command = ['git', '-C', str(Path(__file__).parent), *words]
+        command = ['git', '-C', str(Path(showattend.__file__).parent), *words]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     try: commit = git('rev-parse', '--short=10', 'HEAD')
     except OSError: return None
