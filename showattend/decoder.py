@@ -26,7 +26,7 @@ def lstm(
     cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
     return o.sigmoid() * cell.tanh(), cell
 
-# %% ../nbs/06_decoder.ipynb #d8de98ae
+# %% ../nbs/06_decoder.ipynb #193e2165
 @dataclass
 class DecoderConfig:
     "Everything that fixes the decoder's shape."
@@ -37,7 +37,7 @@ class DecoderConfig:
     attention_size: int = 512      # A
     attention: str = 'additive'    # a name in `ATTENTIONS`
     gate: bool = True              # β, how much of the image to let in
-    dropout: float = 0.5           # on features, embeddings, and before the vocabulary layer
+    dropout: float = 0.5           # on embeddings, and before the vocabulary layer
 
 # %% ../nbs/06_decoder.ipynb #e113cd3a
 class DecoderLayers(nn.Module):
@@ -85,14 +85,13 @@ class State:
         rows = torch.arange(len(self.hidden), device=self.hidden.device).repeat_interleave(times)
         return self.select(rows)
 
-# %% ../nbs/06_decoder.ipynb #e5f0e77f
+# %% ../nbs/06_decoder.ipynb #4b8eb143
 def start(
     decoder: DecoderLayers,
     features: Tensor,  # (I, P, D) from the encoder
 ) -> State:            # one row an image
     "The state before the first word, from the mean feature (Xu et al. 2015, section 3.1.2)."
     check_features(decoder, features)
-    features = decoder.dropout(features)   # or it learns the training images by heart
     mean = features.mean(1)
     hidden, cell = decoder.init_hidden(mean).tanh(), decoder.init_cell(mean).tanh()
     return State(full_precision(hidden), full_precision(cell), decoder.attention.prepare(features))
