@@ -5,7 +5,7 @@ BIN    := .venv/bin
 JAVA   := $(shell command -v java 2>/dev/null)
 NPM    := $(shell command -v npm 2>/dev/null)
 
-.PHONY: book test sync clean-book pretrained help
+.PHONY: book test sync pretrained help
 help:
 	@echo "make book        build the guide: book/_build/html/index.html"
 	@echo "make test        run the tests"
