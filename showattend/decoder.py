@@ -39,7 +39,7 @@ class DecoderConfig:
     gate: bool = True              # β, how much of the image to let in
     dropout: float = 0.5           # on embeddings, and before the vocabulary layer
 
-# %% ../nbs/06_decoder.ipynb #e113cd3a
+# %% ../nbs/06_decoder.ipynb #068b673c
 class DecoderLayers(nn.Module):
     "The layers of the decoder; what they do follows."
     def __init__(self, config: DecoderConfig):
@@ -48,6 +48,7 @@ class DecoderLayers(nn.Module):
         self.config = c = config
         V, D, E, H = c.vocab_size, c.feature_size, c.embedding_size, c.hidden_size
         self.embedding = nn.Embedding(V, E)
+        nn.init.normal_(self.embedding.weight, std=0.1)        # why: see `say`
         self.attention = ATTENTIONS[c.attention](D, H, c.attention_size)
         self.init_hidden, self.init_cell = nn.Linear(D, H), nn.Linear(D, H)
         self.gate = nn.Linear(H, 1) if c.gate else None

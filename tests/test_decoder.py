@@ -100,6 +100,13 @@ def test_three_products_equal_lstmcell_on_word_and_context_together():
     hidden, memory = cell(torch.cat([word, z], 1), (now.hidden, now.cell))
     assert torch.allclose(after.hidden, hidden) and torch.allclose(after.cell, memory)
 
+# %% ../nbs/06_decoder.ipynb #f05e98b3
+def test_untrained_embeddings_are_no_louder_than_what_the_decoder_sees_and_remembers():
+    net = AttentionDecoder(DecoderConfig(500, 128, 64, 64, 64))
+    words, state = net.embedding.weight, net.start(torch.randn(20, 16, 128))
+    assert .05 < words.std() < 2 * net.word_from_hidden(state.hidden).std()
+    assert (1 - words.tanh() ** 2).mean() > .9       # the slope of the tanh
+
 # %% ../nbs/06_decoder.ipynb #c6cd8226
 def test_saying_many_words_at_once_equals_saying_them_one_by_one():
     net = tiny_decoder()
