@@ -138,14 +138,14 @@ def prepare_references(
     return References(frequencies, [[profile(c, frequencies, len(counts)) for c in cs]
                                     for cs in counts])
 
-# %% ../nbs/09_metrics.ipynb #fe42bf1f
+# %% ../nbs/09_metrics.ipynb #b2dd9338
 def cider_each(
     hypotheses: list[list[str]],         # words of each caption
     references: list[list[list[str]]] | References,   # words of its references, or prepared ones
     plain: bool = False,                 # True: the first formula, without the D
 ) -> list[float]:                        # 0 to 10 for each caption
     "CIDEr-D of each caption (Vedantam et al. 2015); frequencies come from all the references."
-    given = references if isinstance(references, References) else prepare_references(references)
+    given = prepare_references(references) if isinstance(references, list) else references
     scores = []
     for words, profiles in zip(hypotheses, given.profiles, strict=True):
         h = profile(count_ngrams(words), given.frequencies, len(given))
