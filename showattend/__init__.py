@@ -7,7 +7,7 @@ from importlib import import_module
 
 _HOME = {'Captioner': 'captioner', 'Caption': 'captioner', 'Vocabulary': 'captions', 'InputError': 'captions',
          'ImageEncoder': 'encoders', 'AttentionDecoder': 'decoder', 'DecoderConfig': 'decoder',
-         'beam_search': 'search', 'evaluate_captions': 'metrics', 'explore': 'explorers'}
+         'beam_search': 'search', 'evaluate_captions': 'scoring', 'explore': 'explorers'}
 __all__ = sorted(_HOME)
 
 def __getattr__(name):      # a name is imported when it is used, so that `import showattend` costs nothing

@@ -21,7 +21,7 @@ from .captions import CaptionedImage, InputError, write_text
 from .images import CaptionDataset, read_hdf5
 from .scenes import judge_caption, make_scene, named_things
 from .search import Hypothesis, beam_search
-from .metrics import evaluate_captions
+from .scoring import evaluate_captions
 from .captioner import Captioner
 
 # %% ../nbs/15_flickr8k.ipynb #6d167bc3

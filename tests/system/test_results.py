@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).resolve().parents[2]/'data/results'
-RECORDS = sorted(RESULTS.rglob('*.json'))
+RECORDS = sorted(p for p in RESULTS.rglob('*.json') if p.parent.name != 'metrics')
+MEASUREMENTS = sorted((RESULTS/'metrics').glob('*.json'))
 PLACE = {'commit', 'python', 'torch', 'cpu', 'cores', 'gpu', 'date'}
 
 def load(name): return json.loads((RESULTS/name).read_text())
@@ -17,6 +18,24 @@ def test_a_record_says_how_it_was_made(path):
     config = record.get('config') or record['model']['config']
     assert {'seed', 'epochs', 'learning_rate', 'batch_size', 'precision'} <= set(config)
 
+@pytest.mark.parametrize('path', MEASUREMENTS, ids=lambda p: p.name)
+def test_a_measurement_says_how_it_was_made(path):
+    record = json.loads(path.read_text())
+    assert PLACE <= set(record['environment']) and record['environment']['commit']
+    assert record['command'] == f'python tools/measure_metrics.py {path.stem}'
+
+def test_the_metrics_are_as_good_as_their_pages_say():
+    tokenizer, speed = load('metrics/tokenizer.json'), load('metrics/speed.json')
+    assert {k: v['captions'] for k, v in tokenizer['sets'].items()} == {'Flickr8k': 40000, 'COCO': 25014}
+    assert all(1000 * v['differ'] < v['captions'] for v in tokenizer['sets'].values())
+    assert len(tokenizer['differences']) == sum(v['differ'] for v in tokenizer['sets'].values())
+    assert all(d['words'] == d['java'] + '.' and len(d['java']) == 1 for d in tokenizer['differences'])
+    for scores in tokenizer['scores_one_caption_against_the_others'].values():
+        assert all(abs(s['java'] - s['python']) < .05 for s in scores.values())
+    assert speed['images'] == 5000 and speed['seconds']['evaluate_captions'] < 15
+    published = load('metrics/correlation.json')
+    assert all(abs(published['experts'][k] - v) < .1 for k, v in published['published'].items())
+
 def test_flickr8k_is_the_whole_official_test_split():
     scores = load('flickr8k/soft/test.json')['scores']
     assert [s['beam_size'] for s in scores] == [1, 3, 5]
@@ -25,7 +44,7 @@ def test_flickr8k_is_the_whole_official_test_split():
 def test_scores_repeat_from_the_recorded_captions():
     "BLEU of the recorded test captions, where the references are at hand."
     from showattend.captions import data_folder, read_karpathy
-    from showattend.metrics import evaluate_captions
+    from showattend.scoring import evaluate_captions
     if not (data_folder()/'flickr8k').exists(): pytest.skip('needs flickr8k in SHOWATTEND_DATA')
     pytest.importorskip('pycocoevalcap')
     record = load('flickr8k/soft/test.json')
