@@ -70,8 +70,8 @@ def test_greedy_is_an_argmax_at_every_step():
             assert last == word
         assert word == END or len(ids) == 30
 
-# %% ../nbs/08_search.ipynb #f2dcfa68
-from showattend.search import best_extensions, ended_scores, going_on, settled, Finished
+# %% ../nbs/08_search.ipynb #c48df4e9
+from showattend.search import best_extensions, going_on, settled, Beam, Finished
 
 # %% ../nbs/08_search.ipynb #9ab77840
 def test_a_dead_beam_has_no_extensions_whatever_its_words_score():
@@ -80,17 +80,26 @@ def test_a_dead_beam_has_no_extensions_whatever_its_words_score():
     assert score.tolist() == [[-3., -4., -torch.inf, -torch.inf]]
     assert beam[0, :2].tolist() == [0, 0] and word[0, :2].tolist() == [0, 1]
 
-# %% ../nbs/08_search.ipynb #f7c6334f
-def test_only_the_best_k_can_end():
-    score, word = torch.tensor([[-1., -2., -3., -4.]]), torch.tensor([[END, 5, 6, END]])
-    ended = ended_scores(score, word, 2, 2.)
-    assert ended.tolist() == [[-.5, *[-torch.inf] * 3]]      # the fourth is not among the best two
+# %% ../nbs/08_search.ipynb #e37d006c
+def test_the_best_extensions_are_those_of_a_plain_sort():
+    live, words = torch.randn(3, 4), torch.randn(3, 4, 50)
+    score, beam, word = best_extensions(live, words)
+    every = (live[..., None] + words).flatten(1).sort(-1, descending=True)
+    assert torch.equal(score, every.values[:, :8])
+    assert torch.equal(beam * 50 + word, every.indices[:, :8])
 
 # %% ../nbs/08_search.ipynb #4e28f3e0
 def test_those_that_do_not_end_go_on_from_where_they_were():
     score, beam = torch.tensor([[-1., -2., -3., -4.]]), torch.tensor([[0, 1, 0, 1]])
     live, parent, said = going_on(score, beam, torch.tensor([[END, 5, 6, END]]), 2)
     assert (live.tolist(), parent.tolist(), said.tolist()) == ([[-2, -3]], [[1, 0]], [[5, 6]])
+
+# %% ../nbs/08_search.ipynb #0707984f
+def test_only_the_best_k_can_end():
+    words = torch.tensor([[[-9., -9, -.1, -9, -9], [-9., -9, -1, -9, -.5]]])       # END is 2
+    choice = Beam(2).choose(torch.tensor([[-1., -1.2]]), words)
+    assert choice.word.tolist() == [[END, 4, END, 0]] or choice.word[0, :3].tolist() == [END, 4, END]
+    assert choice.ends.tolist() == [[True, False, False, False]]   # the third is not among the best two
 
 # %% ../nbs/08_search.ipynb #240ecf5a
 def test_a_better_caption_comes_first_and_brings_its_place_along():
@@ -105,35 +114,40 @@ def test_a_worse_caption_changes_nothing():
     worse = done.add(torch.tensor([[-torch.inf, -9.]]), 8, torch.tensor([[1, 1]]))
     assert worse.step.tolist() == [[4, 5]]
 
-# %% ../nbs/08_search.ipynb #fdef2cbd
+# %% ../nbs/08_search.ipynb #19ca5c06
 def test_a_search_is_settled_when_its_best_beam_can_not_win_any_more():
-    done = Finished(torch.tensor([[-1., -2.]]), *torch.zeros(2, 1, 2, dtype=torch.long))
-    assert settled(done, torch.tensor([[-20., -30.]]), 10.)
-    assert not settled(done, torch.tensor([[-19., -30.]]), 10.)     # could still reach −1.9
-    assert settled(done, torch.full((1, 2), -torch.inf), 10.)       # no beam lives
+    score = torch.tensor([[[-1., -2.]]])
+    stops = lambda a, b, wanted: settled(score, torch.tensor([[a, b]]), 10., wanted).item()
+    assert stops(-20., -30., 2) and not stops(-19., -30., 2)     # could still reach −1.9
+    assert stops(-19., -30., 1)                                  # but not −1
+    assert stops(-torch.inf, -torch.inf, 2)                      # no beam lives
 
-# %% ../nbs/08_search.ipynb #6d1b2050
-from showattend.search import Trace, trace_back
+# %% ../nbs/08_search.ipynb #79b87d81
+from showattend.search import Record, spread, trace_back
 
-# %% ../nbs/08_search.ipynb #e1e37277
+# %% ../nbs/08_search.ipynb #fa71bae8
 def test_walking_back_follows_the_parents():
-    trace = Trace([[[4, 5]], [[6, 7]]], [[[0, 0]], [[1, 1]]], [], [])
-    assert trace_back(trace, 0, 2, 0) == ([5, 6], [0, 1])
-    assert trace_back(trace, 0, 2, 1) == ([5, 7], [0, 1])
-    assert trace_back(trace, 0, 1, 0) == ([4], [0])
+    record = Record([[[4, 5]], [[6, 7]]], [[[0, 0]], [[1, 1]]], [[[-1, -2]], [[-3, -4]]], None, None)
+    assert trace_back(record, 0, 2, 0) == ([5, 6], [0, 1], [-2, -3])
+    assert trace_back(record, 0, 2, 1) == ([5, 7], [0, 1], [-2, -4])
+    assert trace_back(record, 0, 1, 0) == ([4], [0], [-1])
 
-# %% ../nbs/08_search.ipynb #6cbe6aa6
-from showattend.search import state_rows, first_beams
+# %% ../nbs/08_search.ipynb #18510d44
+def test_images_that_have_left_are_filled_up():
+    some = spread(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([0, 2]), 3, -1.)
+    assert some.tolist() == [[1, 2], [-1, -1], [3, 4]]
+
+# %% ../nbs/08_search.ipynb #12fad0c3
+from showattend.search import state_rows, Front
 
 # %% ../nbs/08_search.ipynb #8bb3b6cf
 def test_beams_of_the_second_image_follow_those_of_the_first():
     assert state_rows(torch.tensor([[0, 0, 2], [1, 2, 0]])).tolist() == [0, 0, 2, 4, 5, 3]
 
-# %% ../nbs/08_search.ipynb #22e04b50
+# %% ../nbs/08_search.ipynb #b9e3d94b
 def test_one_beam_of_each_image_is_alive_at_the_start():
-    tokens, live, done = first_beams(2, 3, torch.device('cpu'))
-    assert live.exp().tolist() == [[1, 0, 0]] * 2
-    assert tokens.eq(START).all() and done.score.isneginf().all()
+    front = Front.first(2, Beam(3), torch.device('cpu'))
+    assert front.live.exp().tolist() == [[1, 0, 0]] * 2 and front.said.shape == (2, 3, 0)
 
 # %% ../nbs/08_search.ipynb #a2bc4c35
 def score_of(model, features, ids):
@@ -197,20 +211,22 @@ def test_one_beam_without_length_penalty_is_greedy():
 import sys
 from unittest.mock import patch
 
-# %% ../nbs/08_search.ipynb #b4b4b4f8
+# %% ../nbs/08_search.ipynb #bc00488f
 def patiently(*args, **kwargs):
     "Beam search that never stops before the longest length."
-    with patch.object(sys.modules[beam_search.__module__], 'settled', lambda *_: False):
+    never = lambda score, *_: torch.zeros(len(score), dtype=torch.bool)
+    with patch.object(sys.modules[beam_search.__module__], 'settled', never):
         return beam_search(*args, **kwargs)
 
-# %% ../nbs/08_search.ipynb #b45a3121
+# %% ../nbs/08_search.ipynb #76882bc9
 def test_stopping_early_changes_nothing():
     for seed, penalty in product(range(3), (0., .7, 1., 2.)):
         model, features = tiny_model(seed, V=12, I=4)
         early = beam_search(model, features, 3, max_length=15, length_penalty=penalty)
         late = patiently(model, features, 3, max_length=15, length_penalty=penalty)
         for a, b in zip(early, late):
-            assert [(h.ids, h.score) for h in a] == [(h.ids, h.score) for h in b]
+            assert [h.ids for h in a] == [h.ids for h in b]
+            assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(a, b))
 
 # %% ../nbs/08_search.ipynb #f982ec14
 def test_alpha_and_beta_are_those_of_teacher_forcing():
