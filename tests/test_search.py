@@ -164,17 +164,22 @@ from itertools import product
 CAPTIONS = [[*said, END] for n in (1, 2, 3) for said in product([4, 5, 6], repeat=n)]
 assert len(CAPTIONS) == 39
 
-# %% ../nbs/08_search.ipynb #d42fb0a0
-def test_a_beam_that_is_wide_enough_finds_what_enumeration_finds():
-    for seed in range(6):
-        model, features = tiny_model(seed, V=7, I=2)
-        penalty = [0., .5, 1.][seed % 3]
-        found = beam_search(model, features, beam_size=120, max_length=4, length_penalty=penalty)
-        for image, hypotheses in zip(features, found):
-            every = [(score_of(model, image[None], c) / len(c) ** penalty, c) for c in CAPTIONS]
-            best = sorted(every, reverse=True)
-            assert [h.ids for h in hypotheses] == [c for _, c in best]
-            assert all(abs(h.score - s) < 1e-4 for h, (s, _) in zip(hypotheses, best))
+# %% ../nbs/08_search.ipynb #7f5666f0
+from hypothesis import given, settings, strategies as st
+from showattend.search import LENGTHS
+
+# %% ../nbs/08_search.ipynb #d949c2cf
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0., .5, 1., 2.]), st.sampled_from([*LENGTHS]))
+def test_a_beam_that_is_wide_enough_finds_what_enumeration_finds(seed, power, form):
+    model, features = tiny_model(seed, V=7, I=1)
+    with torch.no_grad(): model.output.bias[END] = seed % 7 - 3.     # from chatty to terse
+    found = beam_search(model, features, 120, 4, power, length_form=form)[0]
+    every = [(score_of(model, features, c) / LENGTHS[form](len(c), power), c) for c in CAPTIONS]
+    best = sorted(every, reverse=True)
+    assert sorted(h.ids for h in found) == sorted(CAPTIONS)
+    assert all(abs(h.score - s) < 1e-4 for h, (s, _) in zip(found, best))
+    assert found[0].ids == best[0][1] or best[0][0] - best[1][0] < 1e-4     # or a tie
 
 # %% ../nbs/08_search.ipynb #abefd67e
 def test_it_equals_the_plain_search_at_every_beam_size():
@@ -207,8 +212,8 @@ def test_one_beam_without_length_penalty_is_greedy():
         found = beam_search(model, features, 1, length_penalty=0.)
         assert [h.ids for hs in found for h in hs] == greedy_search(model, features)
 
-# %% ../nbs/08_search.ipynb #b5e43e39
-import sys
+# %% ../nbs/08_search.ipynb #bdc7f41d
+import pytest, sys
 from unittest.mock import patch
 
 # %% ../nbs/08_search.ipynb #bc00488f
@@ -218,15 +223,29 @@ def patiently(*args, **kwargs):
     with patch.object(sys.modules[beam_search.__module__], 'settled', never):
         return beam_search(*args, **kwargs)
 
-# %% ../nbs/08_search.ipynb #76882bc9
-def test_stopping_early_changes_nothing():
-    for seed, penalty in product(range(3), (0., .7, 1., 2.)):
-        model, features = tiny_model(seed, V=12, I=4)
-        early = beam_search(model, features, 3, max_length=15, length_penalty=penalty)
-        late = patiently(model, features, 3, max_length=15, length_penalty=penalty)
-        for a, b in zip(early, late):
-            assert [h.ids for h in a] == [h.ids for h in b]
-            assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(a, b))
+# %% ../nbs/08_search.ipynb #dd4c5756
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0., .7, 1., 2.]), st.sampled_from([*LENGTHS]),
+       st.integers(1, 4), st.integers(0, 2))
+def test_stopping_early_changes_nothing(seed, power, form, K, forbidden):
+    model, features = tiny_model(seed, V=12, I=4)
+    with torch.no_grad(): model.output.bias[END] = seed % 5 - 1.
+    def rule(words, said):                            # no word twice in a row, and some never
+        words[:, 4:4 + forbidden] = -torch.inf
+        return words.scatter(1, said[:, -1:], -torch.inf)
+    how = dict(max_length=15, length_penalty=power, length_form=form, rules=(rule,))
+    for early, late in zip(beam_search(model, features, K, **how), patiently(model, features, K, **how)):
+        assert [h.ids for h in early] == [h.ids for h in late]
+        assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(early, late))
+
+# %% ../nbs/08_search.ipynb #531e2a8f
+def test_fewer_captions_are_the_first_of_more():
+    for seed, power in product(range(4), (0., 1.)):
+        model, features = tiny_model(seed, V=12, I=5)
+        every = beam_search(model, features, 4, length_penalty=power)
+        for n in (1, 2):
+            some = beam_search(model, features, 4, length_penalty=power, captions=n)
+            assert [[h.ids for h in hs] for hs in some] == [[h.ids for h in hs[:n]] for hs in every]
 
 # %% ../nbs/08_search.ipynb #f982ec14
 def test_alpha_and_beta_are_those_of_teacher_forcing():
@@ -239,6 +258,15 @@ def test_alpha_and_beta_are_those_of_teacher_forcing():
                 assert torch.allclose(h.weights, forced.weights[0], atol=1e-5)
                 assert torch.allclose(h.beta, forced.beta[0], atol=1e-5)
 
+# %% ../nbs/08_search.ipynb #a8ef7220
+def test_log_probabilities_of_the_words_sum_to_that_of_the_caption():
+    model, features = tiny_model(3, V=12)
+    for image, hypotheses in zip(features, beam_search(model, features, 4)):
+        for h in hypotheses:
+            assert len(h.log_probs) == len(h.ids) and h.log_probs.max() <= 0
+            assert abs(h.log_probs.sum() - score_of(model, image[None], h.ids)) < 1e-4
+            assert abs(h.log_probs.sum() / len(h.ids) - h.score) < 1e-4
+
 # %% ../nbs/08_search.ipynb #601945f1
 def test_an_image_whose_beams_never_end_gets_its_unfinished_beams():
     model, features = tiny_model(1, V=9)
@@ -248,6 +276,17 @@ def test_an_image_whose_beams_never_end_gets_its_unfinished_beams():
         for h in hypotheses:
             assert len(h.ids) == len(h.weights) == 6 and END not in h.ids
             assert abs(h.score - score_of(model, image[None], h.ids) / 6) < 1e-4
+
+# %% ../nbs/08_search.ipynb #cb42134c
+def test_beams_that_may_say_nothing_more_come_back_as_they_are():
+    def once(words, said):
+        words[:, END] = -torch.inf
+        return words.scatter(1, said, -torch.inf)
+    model, features = tiny_model(1, V=7)
+    for hypotheses in beam_search(model, features, 2, rules=(once,)):
+        for h in hypotheses: assert sorted(h.ids) == [4, 5, 6] and not h.finished
+    with pytest.raises(InputError, match='forbid everything'):
+        beam_search(model, features, rules=(lambda words, said: words - torch.inf,))
 
 # %% ../nbs/08_search.ipynb #df47a4e2
 def test_captions_are_never_empty():
@@ -262,13 +301,11 @@ def test_beams_may_outnumber_extensions():
     found = beam_search(model, features, 7, max_length=4)
     assert all(sorted(h.ids for h in hs) == [[4] * n + [END] for n in (1, 2, 3)] for hs in found)
 
-# %% ../nbs/08_search.ipynb #f85574e3
-import pytest
-
-# %% ../nbs/08_search.ipynb #6d1e29fd
+# %% ../nbs/08_search.ipynb #3b9160be
 def test_what_can_not_be_searched_with_is_refused():
     model, features = tiny_model(0)
-    for name, value in (('beam_size', 0), ('max_length', 1), ('length_penalty', -.5)):
+    for name, value in (('beam_size', 0), ('max_length', 1), ('length_penalty', -.5),
+                        ('length_form', 'metre'), ('captions', 6)):
         with pytest.raises(InputError, match=name): beam_search(model, features, **{name: value})
     with pytest.raises(InputError, match='I, P, D'): beam_search(model, features[0])
 
@@ -277,3 +314,25 @@ def test_broken_weights_are_named():
     model, features = tiny_model(0)
     with torch.no_grad(): model.output.weight.fill_(torch.nan)
     with pytest.raises(InputError, match='NaN'): beam_search(model, features)
+
+# %% ../nbs/08_search.ipynb #0913a403
+from showattend.search import beam_tree
+
+def spell(nodes, node):
+    "The ids from the root to a node."
+    before = spell(nodes, nodes[node.parent]) if node.parent >= 0 else []
+    return [*before, node.word]
+
+# %% ../nbs/08_search.ipynb #9355880a
+def test_the_tree_holds_all_that_was_weighed():
+    for seed in range(5):
+        model, features = tiny_model(seed, V=12, I=1)
+        found, nodes = beam_tree(model, features, 3, max_length=8)
+        assert [h.ids for h in found] == [h.ids for h in beam_search(model, features, 3, 8)[0]]
+        for t in {n.step for n in nodes}:
+            here = [n for n in nodes if n.step == t]
+            assert len(here) <= 6 and sum(n.fate == 'kept' for n in here) <= 3
+        for n in nodes: assert n.parent < 0 or nodes[n.parent].fate == 'kept'
+        ended = {tuple(spell(nodes, n)): n.score for n in nodes if n.fate == 'ended'}
+        for h in found:
+            if h.finished: assert abs(ended[tuple(h.ids)] / len(h.ids) - h.score) < 1e-5

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).resolve().parents[2]/'data/results'
-RECORDS = sorted(RESULTS.rglob('*.json'))
+RECORDS = sorted(p for p in RESULTS.rglob('*.json') if p.parent.name != 'speed')   # of trainings and tests
 PLACE = {'commit', 'python', 'torch', 'cpu', 'cores', 'gpu', 'date'}
 
 def load(name): return json.loads((RESULTS/name).read_text())
@@ -16,6 +16,19 @@ def test_a_record_says_how_it_was_made(path):
     assert record['command'].startswith('showattend ')
     config = record.get('config') or record['model']['config']
     assert {'seed', 'epochs', 'learning_rate', 'batch_size', 'precision'} <= set(config)
+
+@pytest.mark.parametrize('path', sorted(RESULTS.glob('speed/*.json')), ids=lambda p: p.name)
+def test_a_measured_speed_says_how_it_was_measured(path):
+    record = json.loads(path.read_text())
+    assert PLACE <= set(record['environment']) and record['environment']['commit']
+    assert {'command', 'about', 'sizes', 'load_average'} <= set(record)
+
+def test_the_fast_search_is_fast_and_finds_what_the_plain_one_finds():
+    record = load('speed/search.json')
+    assert record['identical_captions_14x14'] == record['compared_14x14'] == 200
+    assert record['identical_captions_8x8'] == record['compared_8x8'] > 0
+    assert record['ratio_by_processor_time']['plain_14x14 / fast_14x14'] >= 10
+    assert record['ratio_by_processor_time']['plain_14x14 / fast_8x8'] >= 25
 
 def test_flickr8k_is_the_whole_official_test_split():
     scores = load('flickr8k/soft/test.json')['scores']
