@@ -34,7 +34,7 @@ def pool(
     R = captions_per_image(weights, I)
     return (weights.view(I, R, P).to(features.dtype) @ features).view(-1, D)
 
-# %% ../nbs/05_attention.ipynb #ef8cd206
+# %% ../nbs/05_attention.ipynb #23e8e184
 class AdditiveAttention(nn.Module):
     "Scores positions by a small network (Bahdanau et al. 2015; Xu et al. 2015, eq. 4 to 6)."
     def __init__(self,
@@ -57,7 +57,11 @@ class AdditiveAttention(nn.Module):
         "e: (N, P) from keys (I, P, A) and hidden states (N, H)."
         I, P, A = keys.shape
         query = self.query(hidden).view(I, captions_per_image(hidden, I), 1, A)
-        return self.score(torch.tanh(keys[:, None] + query)).view(-1, P)
+        if torch.is_grad_enabled() or keys.device.type != 'cpu':
+            return self.score(torch.tanh(keys[:, None] + query)).view(-1, P)
+        sums = torch.empty(query.shape[1], P, A, dtype=torch.promote_types(keys.dtype, query.dtype))
+        each = [self.score(torch.add(k, q, out=sums).tanh_()) for k, q in zip(keys, query)]
+        return torch.cat(each).view(-1, P)
 
     def forward(self,
                 keys: Keys,      # from `prepare`

@@ -65,7 +65,7 @@ def check_attention(name: str):
     if name in ATTENTIONS: return
     raise InputError(f"There is no attention {name!r}; known: {', '.join(ATTENTIONS)}.")
 
-# %% ../nbs/06_decoder.ipynb #4a28ed65
+# %% ../nbs/06_decoder.ipynb #fdca27ca
 @dataclass
 class State:
     "What the decoder remembers between two words."
@@ -85,6 +85,12 @@ class State:
         "Each row `times` times in a row: the captions or beams of an image stay together."
         rows = torch.arange(len(self.hidden), device=self.hidden.device).repeat_interleave(times)
         return self.select(rows)
+
+    def keep(self, images: Tensor) -> State:
+        "The given images alone, each with all of its rows; here the keys do move."
+        rows = torch.arange(len(self.hidden), device=self.hidden.device)
+        rows = rows.view(len(self.keys.features), -1)[images].flatten()
+        return replace(self.select(rows), keys=Keys(*(k[images] for k in self.keys)))
 
 # %% ../nbs/06_decoder.ipynb #4b8eb143
 def start(

@@ -23,6 +23,13 @@ def test_weights_are_positive_and_sum_to_one():
     assert context.shape == (6, 8) and weights.shape == (6, 10)
     assert (weights > 0).all() and torch.allclose(weights.sum(-1), torch.ones(6))
 
+# %% ../nbs/05_attention.ipynb #bda6380b
+def test_without_gradients_the_scores_are_the_same():
+    attention = AdditiveAttention(8, 6, 4)
+    keys, hidden = attention.prepare(torch.randn(3, 10, 8)), torch.randn(6, 6)
+    with torch.no_grad(): alone = attention.scores(keys.keys, hidden)
+    assert torch.allclose(alone, attention.scores(keys.keys, hidden), atol=1e-6)
+
 # %% ../nbs/05_attention.ipynb #25d26e09
 def test_captions_that_can_t_be_shared_out_are_refused():
     attention = AdditiveAttention(8, 6, 4)

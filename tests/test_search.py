@@ -70,8 +70,8 @@ def test_greedy_is_an_argmax_at_every_step():
             assert last == word
         assert word == END or len(ids) == 30
 
-# %% ../nbs/08_search.ipynb #f2dcfa68
-from showattend.search import best_extensions, ended_scores, going_on, settled, Finished
+# %% ../nbs/08_search.ipynb #c48df4e9
+from showattend.search import best_extensions, going_on, settled, Beam, Finished
 
 # %% ../nbs/08_search.ipynb #9ab77840
 def test_a_dead_beam_has_no_extensions_whatever_its_words_score():
@@ -80,17 +80,26 @@ def test_a_dead_beam_has_no_extensions_whatever_its_words_score():
     assert score.tolist() == [[-3., -4., -torch.inf, -torch.inf]]
     assert beam[0, :2].tolist() == [0, 0] and word[0, :2].tolist() == [0, 1]
 
-# %% ../nbs/08_search.ipynb #f7c6334f
-def test_only_the_best_k_can_end():
-    score, word = torch.tensor([[-1., -2., -3., -4.]]), torch.tensor([[END, 5, 6, END]])
-    ended = ended_scores(score, word, 2, 2.)
-    assert ended.tolist() == [[-.5, *[-torch.inf] * 3]]      # the fourth is not among the best two
+# %% ../nbs/08_search.ipynb #e37d006c
+def test_the_best_extensions_are_those_of_a_plain_sort():
+    live, words = torch.randn(3, 4), torch.randn(3, 4, 50)
+    score, beam, word = best_extensions(live, words)
+    every = (live[..., None] + words).flatten(1).sort(-1, descending=True)
+    assert torch.equal(score, every.values[:, :8])
+    assert torch.equal(beam * 50 + word, every.indices[:, :8])
 
 # %% ../nbs/08_search.ipynb #4e28f3e0
 def test_those_that_do_not_end_go_on_from_where_they_were():
     score, beam = torch.tensor([[-1., -2., -3., -4.]]), torch.tensor([[0, 1, 0, 1]])
     live, parent, said = going_on(score, beam, torch.tensor([[END, 5, 6, END]]), 2)
     assert (live.tolist(), parent.tolist(), said.tolist()) == ([[-2, -3]], [[1, 0]], [[5, 6]])
+
+# %% ../nbs/08_search.ipynb #0707984f
+def test_only_the_best_k_can_end():
+    words = torch.tensor([[[-9., -9, -.1, -9, -9], [-9., -9, -1, -9, -.5]]])       # END is 2
+    choice = Beam(2).choose(torch.tensor([[-1., -1.2]]), words)
+    assert choice.word.tolist() == [[END, 4, END, 0]] or choice.word[0, :3].tolist() == [END, 4, END]
+    assert choice.ends.tolist() == [[True, False, False, False]]   # the third is not among the best two
 
 # %% ../nbs/08_search.ipynb #240ecf5a
 def test_a_better_caption_comes_first_and_brings_its_place_along():
@@ -105,35 +114,40 @@ def test_a_worse_caption_changes_nothing():
     worse = done.add(torch.tensor([[-torch.inf, -9.]]), 8, torch.tensor([[1, 1]]))
     assert worse.step.tolist() == [[4, 5]]
 
-# %% ../nbs/08_search.ipynb #fdef2cbd
+# %% ../nbs/08_search.ipynb #19ca5c06
 def test_a_search_is_settled_when_its_best_beam_can_not_win_any_more():
-    done = Finished(torch.tensor([[-1., -2.]]), *torch.zeros(2, 1, 2, dtype=torch.long))
-    assert settled(done, torch.tensor([[-20., -30.]]), 10.)
-    assert not settled(done, torch.tensor([[-19., -30.]]), 10.)     # could still reach −1.9
-    assert settled(done, torch.full((1, 2), -torch.inf), 10.)       # no beam lives
+    score = torch.tensor([[[-1., -2.]]])
+    stops = lambda a, b, wanted: settled(score, torch.tensor([[a, b]]), 10., wanted).item()
+    assert stops(-20., -30., 2) and not stops(-19., -30., 2)     # could still reach −1.9
+    assert stops(-19., -30., 1)                                  # but not −1
+    assert stops(-torch.inf, -torch.inf, 2)                      # no beam lives
 
-# %% ../nbs/08_search.ipynb #6d1b2050
-from showattend.search import Trace, trace_back
+# %% ../nbs/08_search.ipynb #79b87d81
+from showattend.search import Record, spread, trace_back
 
-# %% ../nbs/08_search.ipynb #e1e37277
+# %% ../nbs/08_search.ipynb #fa71bae8
 def test_walking_back_follows_the_parents():
-    trace = Trace([[[4, 5]], [[6, 7]]], [[[0, 0]], [[1, 1]]], [], [])
-    assert trace_back(trace, 0, 2, 0) == ([5, 6], [0, 1])
-    assert trace_back(trace, 0, 2, 1) == ([5, 7], [0, 1])
-    assert trace_back(trace, 0, 1, 0) == ([4], [0])
+    record = Record([[[4, 5]], [[6, 7]]], [[[0, 0]], [[1, 1]]], [[[-1, -2]], [[-3, -4]]], None, None)
+    assert trace_back(record, 0, 2, 0) == ([5, 6], [0, 1], [-2, -3])
+    assert trace_back(record, 0, 2, 1) == ([5, 7], [0, 1], [-2, -4])
+    assert trace_back(record, 0, 1, 0) == ([4], [0], [-1])
 
-# %% ../nbs/08_search.ipynb #6cbe6aa6
-from showattend.search import state_rows, first_beams
+# %% ../nbs/08_search.ipynb #18510d44
+def test_images_that_have_left_are_filled_up():
+    some = spread(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([0, 2]), 3, -1.)
+    assert some.tolist() == [[1, 2], [-1, -1], [3, 4]]
+
+# %% ../nbs/08_search.ipynb #12fad0c3
+from showattend.search import state_rows, Front
 
 # %% ../nbs/08_search.ipynb #8bb3b6cf
 def test_beams_of_the_second_image_follow_those_of_the_first():
     assert state_rows(torch.tensor([[0, 0, 2], [1, 2, 0]])).tolist() == [0, 0, 2, 4, 5, 3]
 
-# %% ../nbs/08_search.ipynb #22e04b50
+# %% ../nbs/08_search.ipynb #b9e3d94b
 def test_one_beam_of_each_image_is_alive_at_the_start():
-    tokens, live, done = first_beams(2, 3, torch.device('cpu'))
-    assert live.exp().tolist() == [[1, 0, 0]] * 2
-    assert tokens.eq(START).all() and done.score.isneginf().all()
+    front = Front.first(2, Beam(3), torch.device('cpu'))
+    assert front.live.exp().tolist() == [[1, 0, 0]] * 2 and front.said.shape == (2, 3, 0)
 
 # %% ../nbs/08_search.ipynb #a2bc4c35
 def score_of(model, features, ids):
@@ -150,17 +164,22 @@ from itertools import product
 CAPTIONS = [[*said, END] for n in (1, 2, 3) for said in product([4, 5, 6], repeat=n)]
 assert len(CAPTIONS) == 39
 
-# %% ../nbs/08_search.ipynb #d42fb0a0
-def test_a_beam_that_is_wide_enough_finds_what_enumeration_finds():
-    for seed in range(6):
-        model, features = tiny_model(seed, V=7, I=2)
-        penalty = [0., .5, 1.][seed % 3]
-        found = beam_search(model, features, beam_size=120, max_length=4, length_penalty=penalty)
-        for image, hypotheses in zip(features, found):
-            every = [(score_of(model, image[None], c) / len(c) ** penalty, c) for c in CAPTIONS]
-            best = sorted(every, reverse=True)
-            assert [h.ids for h in hypotheses] == [c for _, c in best]
-            assert all(abs(h.score - s) < 1e-4 for h, (s, _) in zip(hypotheses, best))
+# %% ../nbs/08_search.ipynb #7f5666f0
+from hypothesis import given, settings, strategies as st
+from showattend.search import LENGTHS
+
+# %% ../nbs/08_search.ipynb #d949c2cf
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0., .5, 1., 2.]), st.sampled_from([*LENGTHS]))
+def test_a_beam_that_is_wide_enough_finds_what_enumeration_finds(seed, power, form):
+    model, features = tiny_model(seed, V=7, I=1)
+    with torch.no_grad(): model.output.bias[END] = seed % 7 - 3.     # from chatty to terse
+    found = beam_search(model, features, 120, 4, power, length_form=form)[0]
+    every = [(score_of(model, features, c) / LENGTHS[form](len(c), power), c) for c in CAPTIONS]
+    best = sorted(every, reverse=True)
+    assert sorted(h.ids for h in found) == sorted(CAPTIONS)
+    assert all(abs(h.score - s) < 1e-4 for h, (s, _) in zip(found, best))
+    assert found[0].ids == best[0][1] or best[0][0] - best[1][0] < 1e-4     # or a tie
 
 # %% ../nbs/08_search.ipynb #abefd67e
 def test_it_equals_the_plain_search_at_every_beam_size():
@@ -193,24 +212,40 @@ def test_one_beam_without_length_penalty_is_greedy():
         found = beam_search(model, features, 1, length_penalty=0.)
         assert [h.ids for hs in found for h in hs] == greedy_search(model, features)
 
-# %% ../nbs/08_search.ipynb #b5e43e39
-import sys
+# %% ../nbs/08_search.ipynb #bdc7f41d
+import pytest, sys
 from unittest.mock import patch
 
-# %% ../nbs/08_search.ipynb #b4b4b4f8
+# %% ../nbs/08_search.ipynb #bc00488f
 def patiently(*args, **kwargs):
     "Beam search that never stops before the longest length."
-    with patch.object(sys.modules[beam_search.__module__], 'settled', lambda *_: False):
+    never = lambda score, *_: torch.zeros(len(score), dtype=torch.bool)
+    with patch.object(sys.modules[beam_search.__module__], 'settled', never):
         return beam_search(*args, **kwargs)
 
-# %% ../nbs/08_search.ipynb #b45a3121
-def test_stopping_early_changes_nothing():
-    for seed, penalty in product(range(3), (0., .7, 1., 2.)):
-        model, features = tiny_model(seed, V=12, I=4)
-        early = beam_search(model, features, 3, max_length=15, length_penalty=penalty)
-        late = patiently(model, features, 3, max_length=15, length_penalty=penalty)
-        for a, b in zip(early, late):
-            assert [(h.ids, h.score) for h in a] == [(h.ids, h.score) for h in b]
+# %% ../nbs/08_search.ipynb #dd4c5756
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0., .7, 1., 2.]), st.sampled_from([*LENGTHS]),
+       st.integers(1, 4), st.integers(0, 2))
+def test_stopping_early_changes_nothing(seed, power, form, K, forbidden):
+    model, features = tiny_model(seed, V=12, I=4)
+    with torch.no_grad(): model.output.bias[END] = seed % 5 - 1.
+    def rule(words, said):                            # no word twice in a row, and some never
+        words[:, 4:4 + forbidden] = -torch.inf
+        return words.scatter(1, said[:, -1:], -torch.inf)
+    how = dict(max_length=15, length_penalty=power, length_form=form, rules=(rule,))
+    for early, late in zip(beam_search(model, features, K, **how), patiently(model, features, K, **how)):
+        assert [h.ids for h in early] == [h.ids for h in late]
+        assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(early, late))
+
+# %% ../nbs/08_search.ipynb #531e2a8f
+def test_fewer_captions_are_the_first_of_more():
+    for seed, power in product(range(4), (0., 1.)):
+        model, features = tiny_model(seed, V=12, I=5)
+        every = beam_search(model, features, 4, length_penalty=power)
+        for n in (1, 2):
+            some = beam_search(model, features, 4, length_penalty=power, captions=n)
+            assert [[h.ids for h in hs] for hs in some] == [[h.ids for h in hs[:n]] for hs in every]
 
 # %% ../nbs/08_search.ipynb #f982ec14
 def test_alpha_and_beta_are_those_of_teacher_forcing():
@@ -223,6 +258,15 @@ def test_alpha_and_beta_are_those_of_teacher_forcing():
                 assert torch.allclose(h.weights, forced.weights[0], atol=1e-5)
                 assert torch.allclose(h.beta, forced.beta[0], atol=1e-5)
 
+# %% ../nbs/08_search.ipynb #a8ef7220
+def test_log_probabilities_of_the_words_sum_to_that_of_the_caption():
+    model, features = tiny_model(3, V=12)
+    for image, hypotheses in zip(features, beam_search(model, features, 4)):
+        for h in hypotheses:
+            assert len(h.log_probs) == len(h.ids) and h.log_probs.max() <= 0
+            assert abs(h.log_probs.sum() - score_of(model, image[None], h.ids)) < 1e-4
+            assert abs(h.log_probs.sum() / len(h.ids) - h.score) < 1e-4
+
 # %% ../nbs/08_search.ipynb #601945f1
 def test_an_image_whose_beams_never_end_gets_its_unfinished_beams():
     model, features = tiny_model(1, V=9)
@@ -232,6 +276,17 @@ def test_an_image_whose_beams_never_end_gets_its_unfinished_beams():
         for h in hypotheses:
             assert len(h.ids) == len(h.weights) == 6 and END not in h.ids
             assert abs(h.score - score_of(model, image[None], h.ids) / 6) < 1e-4
+
+# %% ../nbs/08_search.ipynb #cb42134c
+def test_beams_that_may_say_nothing_more_come_back_as_they_are():
+    def once(words, said):
+        words[:, END] = -torch.inf
+        return words.scatter(1, said, -torch.inf)
+    model, features = tiny_model(1, V=7)
+    for hypotheses in beam_search(model, features, 2, rules=(once,)):
+        for h in hypotheses: assert sorted(h.ids) == [4, 5, 6] and not h.finished
+    with pytest.raises(InputError, match='forbid everything'):
+        beam_search(model, features, rules=(lambda words, said: words - torch.inf,))
 
 # %% ../nbs/08_search.ipynb #df47a4e2
 def test_captions_are_never_empty():
@@ -246,13 +301,11 @@ def test_beams_may_outnumber_extensions():
     found = beam_search(model, features, 7, max_length=4)
     assert all(sorted(h.ids for h in hs) == [[4] * n + [END] for n in (1, 2, 3)] for hs in found)
 
-# %% ../nbs/08_search.ipynb #f85574e3
-import pytest
-
-# %% ../nbs/08_search.ipynb #6d1e29fd
+# %% ../nbs/08_search.ipynb #3b9160be
 def test_what_can_not_be_searched_with_is_refused():
     model, features = tiny_model(0)
-    for name, value in (('beam_size', 0), ('max_length', 1), ('length_penalty', -.5)):
+    for name, value in (('beam_size', 0), ('max_length', 1), ('length_penalty', -.5),
+                        ('length_form', 'metre'), ('captions', 6)):
         with pytest.raises(InputError, match=name): beam_search(model, features, **{name: value})
     with pytest.raises(InputError, match='I, P, D'): beam_search(model, features[0])
 
@@ -261,3 +314,25 @@ def test_broken_weights_are_named():
     model, features = tiny_model(0)
     with torch.no_grad(): model.output.weight.fill_(torch.nan)
     with pytest.raises(InputError, match='NaN'): beam_search(model, features)
+
+# %% ../nbs/08_search.ipynb #0913a403
+from showattend.search import beam_tree
+
+def spell(nodes, node):
+    "The ids from the root to a node."
+    before = spell(nodes, nodes[node.parent]) if node.parent >= 0 else []
+    return [*before, node.word]
+
+# %% ../nbs/08_search.ipynb #9355880a
+def test_the_tree_holds_all_that_was_weighed():
+    for seed in range(5):
+        model, features = tiny_model(seed, V=12, I=1)
+        found, nodes = beam_tree(model, features, 3, max_length=8)
+        assert [h.ids for h in found] == [h.ids for h in beam_search(model, features, 3, 8)[0]]
+        for t in {n.step for n in nodes}:
+            here = [n for n in nodes if n.step == t]
+            assert len(here) <= 6 and sum(n.fate == 'kept' for n in here) <= 3
+        for n in nodes: assert n.parent < 0 or nodes[n.parent].fate == 'kept'
+        ended = {tuple(spell(nodes, n)): n.score for n in nodes if n.fate == 'ended'}
+        for h in found:
+            if h.finished: assert abs(ended[tuple(h.ids)] / len(h.ids) - h.score) < 1e-5
