@@ -196,7 +196,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     if isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values()): return state
     raise InputError(f"{path} holds no state dict: no names and tensors as of model.state_dict().")
 
-# %% ../nbs/04_encoders.ipynb #5f896207
+# %% ../nbs/04_encoders.ipynb #83f9714e
 def mismatch(mine: dict[str, Tensor], state: dict[str, Tensor]) -> str | None:
     "The first thing in which a file's state dict is not a network's; heads aside."
     def counts(key): return key.split('.')[0] not in HEADS and 'num_batches_tracked' not in key
@@ -205,7 +205,7 @@ def mismatch(mine: dict[str, Tensor], state: dict[str, Tensor]) -> str | None:
         there, here = tuple(state[key].shape), tuple(mine[key].shape)
         if there != here: return f"its {key} is {there} and not {here}"
     extra = [key for key in filter(counts, state) if key not in mine]
-    return f"it has {extra[0]}, which is too many" if extra else None
+    return f"it also has {extra[0]}" if extra else None
 
 # %% ../nbs/04_encoders.ipynb #8bd869f3
 def modernise(state: dict[str, Tensor], mine: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -141,11 +141,11 @@ def test_a_file_that_would_run_code_is_refused():
         torch.save({'weight': Trap()}, file.name)
         with pytest.raises(InputError, match='is not a file of weights'): load_state(file.name)
 
-# %% ../nbs/04_encoders.ipynb #a9818e0f
+# %% ../nbs/04_encoders.ipynb #d2f75af2
 def test_weights_of_another_network_are_refused_by_the_first_thing_that_differs():
     with torch.device('meta'):
         small, large = (get_model(name, weights=None) for name in ('resnet18', 'resnet34'))
-    with pytest.raises(InputError, match='a.pth holds no weights of resnet18: it has layer1.2'):
+    with pytest.raises(InputError, match='a.pth holds no weights of resnet18: it also has layer1.2'):
         put_state(small, large.state_dict(), 'a.pth', 'resnet18')
     with pytest.raises(InputError, match='it lacks layer1.2.conv1.weight'):
         put_state(large, small.state_dict(), 'a.pth', 'resnet34')
