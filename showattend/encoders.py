@@ -8,7 +8,7 @@ __all__ = ['CONTAINERS', 'HEADS', 'CLIP', 'IMAGENET', 'CENTRED', 'OPENAI', 'body
            'SceneCNN', 'trunk_names', 'check_name', 'read_tensors', 'load_state', 'mismatch', 'modernise', 'put_state',
            'weights_file', 'imagenet_state', 'load_weights', 'build_classifier', 'make_trunk', 'transformers',
            'from_hub', 'ClipTrunk', 'clip_trunk', 'statistics', 'check_images', 'default_size', 'probe', 'measure',
-           'ImageEncoder', 'settle', 'hash_weights', 'same_identity', 'encoder_of']
+           'check_grid', 'ImageEncoder', 'settle', 'hash_weights', 'same_identity', 'encoder_of']
 
 # %% ../nbs/04_encoders.ipynb #cb633107
 import difflib, hashlib, json, math, re
@@ -385,7 +385,15 @@ def measure(trunk: nn.Module, name: str, image_size: int) -> tuple[int, tuple[in
     if len(shape) == 4 and min(shape) > 0: return shape[1], tuple(shape[2:])
     raise InputError(f"{name} gives {tuple(shape)}, not a grid of features.")
 
-# %% ../nbs/04_encoders.ipynb #cff22b70
+# %% ../nbs/04_encoders.ipynb #ce380852
+def check_grid(grid) -> tuple[int, int] | None:
+    "A grid as (h, w), or None; `InputError` for anything else."
+    if grid is None: return None
+    if isinstance(grid, (tuple, list)) and len(grid) == 2 and all(n >= 1 for n in grid):
+        return int(grid[0]), int(grid[1])
+    raise InputError(f"A grid is rows and columns, such as (14, 14), not {grid!r}.")
+
+# %% ../nbs/04_encoders.ipynb #84d530a5
 class ImageEncoder(nn.Module):
     "Images (I, 3, H, W) to features (I, P, D): one vector for each position of a grid."
     def __init__(self,
@@ -395,7 +403,7 @@ class ImageEncoder(nn.Module):
                  image_size: int | None = None,             # pixels on a side; None: the usual
                  stage: str | int | None = None):           # read the grid here; None: at the end
         super().__init__()
-        self.name, self.pooled_grid = name, grid and tuple(grid)
+        self.name, self.pooled_grid = name, check_grid(grid)
         self.image_size = image_size or default_size(name)
         self.trunk = make_trunk(name, weights, self.image_size, stage)
         self.stage = None if stage is None else self.stages[-1]
@@ -404,6 +412,7 @@ class ImageEncoder(nn.Module):
         self.trunk.to(memory_format=torch.channels_last)    # convolutions are faster so
         for key, value in zip(('mean', 'std'), statistics(name)):
             self.register_buffer(key, torch.tensor(value).view(3, 1, 1), persistent=False)
+        self.training = False        # a new encoder is ready to be used
         self.fine_tune()
 
     @property

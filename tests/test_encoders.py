@@ -314,6 +314,12 @@ def test_images_of_the_wrong_shape_are_refused():
     for shape in ((3, 8, 8), (1, 8, 8, 3)):
         with pytest.raises(InputError, match='must be .I, 3, H'): check_images(torch.zeros(shape))
 
+# %% ../nbs/04_encoders.ipynb #f2c6a739
+def test_a_grid_is_rows_and_columns():
+    assert check_grid([14, 7]) == (14, 7) and check_grid(None) is None
+    for wrong in (14, (14,), (0, 3)):
+        with pytest.raises(InputError, match='A grid is rows'): check_grid(wrong)
+
 # %% ../nbs/04_encoders.ipynb #76e25cdc
 def test_features_are_the_grid_row_by_row():
     encoder = ImageEncoder('scene_cnn')
