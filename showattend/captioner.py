@@ -167,9 +167,8 @@ class Captioner:
 
     def config(self) -> dict:
         "What `config.json` holds."
-        e = self.encoder
-        encoder = dict(name=e.name, grid=e.pooled_grid, image_size=e.image_size)
-        return dict(encoder=encoder, decoder=asdict(self.decoder.config), about=self.about)
+        encoder, decoder = self.encoder.config, asdict(self.decoder.config)
+        return dict(encoder=encoder, decoder=decoder, about=self.about)
 
     def save_pretrained(self, folder: str | Path, half: bool = False):  # half: 16 bits a number
         "Writes `config.json`, `vocab.json` and `model.safetensors`."

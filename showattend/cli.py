@@ -114,13 +114,9 @@ def encode(
 # %% ../nbs/18_cli.ipynb #6a492063
 def encoder_for(about: dict):
     "The encoder that made a file's features, checked; or a new `scene_cnn` when it holds images."
-    from showattend.encoders import ImageEncoder
-    made = about.get('encoder')
-    if made is None: return ImageEncoder('scene_cnn', image_size=about['size']).fine_tune(0)
-    encoder = ImageEncoder(made['name'], image_size=made['image_size'])
-    if encoder.identity['weights'] == made['weights']: return encoder
-    raise InputError(f"The features were made with other weights of {made['name']} than are found "
-                     "now. Encode the images again.")
+    from showattend.encoders import ImageEncoder, encoder_of
+    if 'encoder' in about: return encoder_of(about['encoder'])
+    return ImageEncoder('scene_cnn', image_size=about['size']).fine_tune(0)
 
 # %% ../nbs/18_cli.ipynb #3bab4364
 def load_sets(data: Path, min_count: int):
