@@ -47,19 +47,6 @@ def test_a_broken_zip_ends_in_a_sentence():
         hurt.write_bytes(good.read_bytes()[:-30])
         assert "hurt.zip can't be read as a zip file" in message(open_zip, hurt)
 
-# %% ../nbs/01_captions.ipynb #7cf70600
-def test_what_can_not_be_read_ends_in_a_sentence():
-    with tempfile.TemporaryDirectory() as tmp:
-        (file := Path(tmp)/'a.txt').write_text('two dogs')
-        with mock.patch.object(Path, 'read_bytes', side_effect=PermissionError(13, 'No permission')):
-            assert "a.txt can't be read: No permission" in message(find_text, tmp, '*.txt')
-        with mock.patch('showattend.captions.TEXT_LIMIT', 7):
-            assert 'has 8 bytes, and no file of captions' in message(find_text, file, '*')
-        (Path(tmp)/'b').mkdir()
-        os.mkfifo(Path(tmp)/'pipe')                                  # reading it would wait for ever
-        assert 'neither a file nor a folder' in message(find_text, Path(tmp)/'pipe', '*')
-        for odd in ('a\0b', 'x' * 999, 3): assert message(find_text, odd, '*')
-
 # %% ../nbs/01_captions.ipynb #8deaceda
 def test_a_file_is_found_in_the_open_and_in_a_zip():
     with tempfile.TemporaryDirectory() as tmp:
@@ -71,6 +58,18 @@ def test_a_file_is_found_in_the_open_and_in_a_zip():
         assert find_text(tmp, 'one.txt') == find_text(tmp/'one.txt', 'any name') == 'plain'
         assert 'a.zip' in message(find_text, tmp, 'two.txt')     # the broken zip is mentioned
         assert 'can\'t be read as a zip' in message(find_text, tmp/'a.zip', '*')
+
+# %% ../nbs/01_captions.ipynb #0cc328f4
+def test_what_can_not_be_read_ends_in_a_sentence():
+    with tempfile.TemporaryDirectory() as tmp:
+        (file := Path(tmp)/'a.txt').write_text('two dogs')
+        with mock.patch.object(Path, 'read_bytes', side_effect=PermissionError(13, 'No permission')):
+            assert "a.txt can't be read: No permission" in message(find_text, tmp, '*.txt')
+        assert 'no file of captions has more' in message(check_size, 2**31, file)
+        (Path(tmp)/'b').mkdir()
+        os.mkfifo(Path(tmp)/'pipe')                                  # reading it would wait for ever
+        assert 'neither a file nor a folder' in message(find_text, Path(tmp)/'pipe', '*')
+        for odd in ('a\0b', 'x' * 999, 3): assert message(find_text, odd, '*')
 
 # %% ../nbs/01_captions.ipynb #3ea126e6
 def test_a_missing_folder_is_named():
@@ -86,12 +85,13 @@ def test_two_names_that_fit_are_an_error():
         assert 'dataset_coco.json, dataset_flickr8k.json' in told
         assert find_text(tmp, 'dataset_flickr8k.json') == 'dataset_flickr8k.json'
 
-# %% ../nbs/01_captions.ipynb #20884191
+# %% ../nbs/01_captions.ipynb #79ef9612
 def test_paths_stay_inside():
     assert safe_path('dog.jpg') == safe_path('./dog.jpg') == 'dog.jpg'
     assert safe_path('a//b/…, 10:30.jpg') == 'a/b/…, 10:30.jpg'
     for bad in ('', '.', '/etc/passwd', '../dog.jpg', 'a/../../dog.jpg', 'C:dog.jpg', 'C:\\dog.jpg',
-                'a\\..\\dog.jpg', 'a\0.jpg', 'http://x.org/a.jpg', '\ud800.jpg', 'é' * 128, 3, None, []):
+                'a\\..\\dog.jpg', 'a\0.jpg', 'http://x.org/a.jpg', '\ud800.jpg', 'é' * 128,
+                3, None, []):
         assert "can't be the path of an image" in message(safe_path, bad)
 
 # %% ../nbs/01_captions.ipynb #7882146c
@@ -103,15 +103,18 @@ def test_no_path_escapes(name):
     inside = os.path.normpath(os.path.join('/photos', path))
     assert inside.startswith('/photos/') and safe_path(path) == path
 
-# %% ../nbs/01_captions.ipynb #a535221e
+# %% ../nbs/01_captions.ipynb #eb82e426
 def test_what_may_be_a_caption():
     for good in ('A dog.', '…', '🐕 runs', 'כלב רץ', '狗'): assert caption_fault(good) is None
     for bad in (None, 3, float('nan'), ['a'], '', ' \n', 'a ' * 10_000, '\ud83d'):
         assert caption_fault(bad)
+
+# %% ../nbs/01_captions.ipynb #c94b9882
+def test_what_may_be_tokens():
     for good in (None, ['a', 'at&t'], []): assert tokens_fault(good) is None
     for bad in ('a dog', [1], [None], [''], {'a': 1}, 3, ['\ud800']): assert tokens_fault(bad)
 
-# %% ../nbs/01_captions.ipynb #a787cb3b
+# %% ../nbs/01_captions.ipynb #7e73a59d
 def test_a_record_keeps_what_is_good():
     noted = []
     record = make_record('a', 'a.jpg', 'dev', ['A dog.', '', None, '…'], left_out=noted)
@@ -120,6 +123,9 @@ def test_a_record_keeps_what_is_good():
     assert make_record('b', '../b', 'test', ['A dog'], left_out=noted) is None
     assert make_record('c', 'c.jpg', 'test', ['…'], left_out=noted) is None
     assert noted[2:] == [('b', 'its path leads out of its folder'), ('c', 'no caption with a word')]
+
+# %% ../nbs/01_captions.ipynb #58817c96
+def test_a_split_has_to_have_a_name_we_know():
     for split in ('tset', '', None, [], 3):
         assert 'its split' in message(make_record, 'a', 'a', split, [])
 
@@ -280,7 +286,7 @@ def test_encoding_what_was_decoded_changes_nothing():
         ids = small.encode(caption)
         assert small.encode(small.decode(ids)) == ids
 
-# %% ../nbs/01_captions.ipynb #a9f08e42
+# %% ../nbs/01_captions.ipynb #480c71cb
 def test_a_record_is_encoded_as_its_vocabulary_says():
     im = CaptionedImage('1', '1.jpg', ['A dog!', '…'], tokens=[['a', 'dog', '<end>'], []])
     given_words = build_vocabulary([im], 1, tokenizer='given')
@@ -288,6 +294,9 @@ def test_a_record_is_encoded_as_its_vocabulary_says():
     assert given_words.encode_image(im) == [[START, 4, 5, UNK, END]]
     assert Vocabulary(['!', 'dog'], 'nltk').encode_image(im)[0] == [START, UNK, 5, 4, END]
     assert Vocabulary(['dog']).encode_image(im) == [[START, UNK, 4, END]]
+
+# %% ../nbs/01_captions.ipynb #c87e5b7c
+def test_a_tokenizer_has_to_be_known():
     assert "no tokenizer 'bpe'. There are: words, nltk, given" in message(Vocabulary, [], 'bpe')
 
 # %% ../nbs/01_captions.ipynb #06dbaabc
