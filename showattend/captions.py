@@ -261,7 +261,7 @@ def good_captions(name, captions, tokens, left_out) -> list[int]:
 # %% ../nbs/01_captions.ipynb #94824539
 has_words = re.compile(r'[^\W_]').search     # a letter or a digit
 
-# %% ../nbs/01_captions.ipynb #adc0a213
+# %% ../nbs/01_captions.ipynb #1d27c9a7
 def keep_unique(
     records: Iterable[CaptionedImage | None],
     left_out: list | None = None,
@@ -269,6 +269,7 @@ def keep_unique(
     "The records, without the second of two that share an id or a path."
     ids, paths, kept = set(), set(), []
     for im in filter(None, records):
+        if im.id in ids and im.path.endswith('/' + im.id): im.id = im.path
         if im.id in ids or im.path in paths: leave_out(im.id, 'it is there already', left_out)
         else: kept.append(im)
         ids.add(im.id); paths.add(im.path)

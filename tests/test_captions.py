@@ -16,13 +16,16 @@ def message(function, *args, **kwargs):
     except InputError as error: return str(error)
     raise AssertionError(f'{function.__name__} raised no InputError')
 
-# %% ../nbs/01_captions.ipynb #fa679a2f
+# %% ../nbs/01_captions.ipynb #e1178036
 def test_what_is_left_out_is_noted_or_an_error():
     noted = []
     leave_out('dog.jpg', 'its caption is empty', noted)
     assert noted == [('dog.jpg', 'its caption is empty')]
     assert 'dog.jpg: its caption is empty. Mend it' in message(leave_out, *noted[0], None)
-    assert label({}) == 'a dict' and label('\ud800') == '\\ud800' and len(label('a' * 999)) == 80
+
+# %% ../nbs/01_captions.ipynb #0236be6f
+def test_anything_can_be_named_in_a_message():
+    assert label({}) == 'a dict' and label(3) == '3' and label('\ud800') == '\\ud800' and len(label('a' * 999)) == 80
 
 # %% ../nbs/01_captions.ipynb #1d3c1201
 def test_the_data_folder_can_be_set():
@@ -136,17 +139,25 @@ def test_an_image_stands_there_once():
     assert keep_unique([one, None, same_id, same_path], noted := []) == [one] and len(noted) == 2
     assert '1: it is there already' in message(keep_unique, [one, same_id])
 
+# %% ../nbs/01_captions.ipynb #86888cb4
+def test_two_folders_may_hold_the_same_name():
+    two = [CaptionedImage('1.jpg', path, ['A dog']) for path in ('a/1.jpg', 'b/1.jpg')]
+    assert [im.id for im in keep_unique(two)] == ['1.jpg', 'b/1.jpg']
+
 # %% ../nbs/01_captions.ipynb #fa559c63
 def test_what_is_no_json_ends_in_a_sentence():
     for wrong in ('', '{"images": [', '[' * 100_000, '{"a": ' * 100_000, '[' + '9' * 5_000 + ']'):
         assert 'x.json is not whole JSON' in message(parse_json, wrong, 'x.json')
 
-# %% ../nbs/01_captions.ipynb #99bec35c
+# %% ../nbs/01_captions.ipynb #1a0ab495
 def test_a_karpathy_record_keeps_the_caption_as_it_is():
     image = dict(filename='1.jpg', filepath='val2014', split='restval', sentences=[{'raw': 'A. '}])
     assert karpathy_record(image) == CaptionedImage('1.jpg', 'val2014/1.jpg', ['A. '], 'train')
     assert karpathy_record({**image, 'filepath': ''}).path == '1.jpg'
-    image['sentences'] = [dict(raw='A.', tokens=['a'])]
+
+# %% ../nbs/01_captions.ipynb #80b1d226
+def test_a_karpathy_record_keeps_the_tokens():
+    image = dict(filename='1.jpg', split='val', sentences=[dict(raw='A.', tokens=['a'])])
     assert karpathy_record(image).tokens == [['a']]
 
 # %% ../nbs/01_captions.ipynb #9d9ece78
@@ -219,13 +230,17 @@ def test_cutting_twice_changes_nothing():
     assert tokenize(' '.join(words)) == words
     assert 'A caption is one string' in message(tokenize, ['a', 'dog'])
 
-# %% ../nbs/01_captions.ipynb #feed966a
+# %% ../nbs/01_captions.ipynb #c0a85fc1
 def test_three_ways_to_cut():
     bus = CaptionedImage('1', '1.jpg', ["The man's R.V."], tokens=[['the', 'mans', 'rv']])
     assert tokens_of(bus) == [['the', 'man', 's', 'r', 'v']]
     assert tokens_of(bus, 'nltk') == [['the', 'man', "'s", 'r.v', '.']]
     assert tokens_of(bus, 'given') == [['the', 'mans', 'rv']]
-    assert 'has no given tokens' in message(tokens_of, replace(bus, tokens=None), 'given')
+
+# %% ../nbs/01_captions.ipynb #5031646a
+def test_given_tokens_have_to_be_given():
+    bus = CaptionedImage('1', '1.jpg', ["The man's R.V."])
+    assert 'has no given tokens' in message(tokens_of, bus, 'given')
 
 # %% ../nbs/01_captions.ipynb #60eef06c
 @given(st.text(max_size=40))
@@ -265,13 +280,16 @@ def test_only_training_captions_count():
     assert 'A vocabulary of 0 words' in message(build_vocabulary, seen, 1, 0)
     assert "No caption of the 'train' split" in message(build_vocabulary, held_out)
 
-# %% ../nbs/01_captions.ipynb #8f4435cf
+# %% ../nbs/01_captions.ipynb #134f72f1
 def test_there_and_back():
     small = Vocabulary(['a', 'dog', 'runs'])
     assert small.encode('A dog, it runs.') == [START, 4, 5, UNK, 6, END]
     assert small.decode(small.encode('A dog runs.')) == 'a dog runs'
     assert small.encode('') == [START, END] and len(small) == 7
-    assert small.encode(['dog', '<end>', 'A']) == [START, 5, UNK, UNK, END]
+
+# %% ../nbs/01_captions.ipynb #15adcb74
+def test_what_is_spelt_like_a_special_is_none():
+    assert Vocabulary(['dog']).encode(['dog', '<end>', 'A']) == [START, 4, UNK, UNK, END]
 
 # %% ../nbs/01_captions.ipynb #953e89ec
 def test_nothing_is_read_after_the_end():
