@@ -232,7 +232,7 @@ def tokens_fault(tokens) -> str | None:
 SPLITS = {'train': 'train', 'restval': 'train', 'training': 'train', 'test': 'test',
           'val': 'val', 'dev': 'val', 'valid': 'val', 'validation': 'val'}
 
-# %% ../nbs/01_captions.ipynb #8bd65c07
+# %% ../nbs/01_captions.ipynb #3749b280
 def make_record(
     id, path, split,                # as the file gives them, of whatever type
     captions: list,
@@ -240,7 +240,7 @@ def make_record(
     left_out: list | None = None,
 ) -> CaptionedImage | None:         # None: the image is left out
     "A record out of the content of a file, checked."
-    split = SPLITS.get(split) if isinstance(split, str) else None
+    split = SPLITS.get(split.strip().lower()) if isinstance(split, str) else None
     why = path_fault(path) or (None if split else 'its split is not train, val or test')
     good = [] if why else good_captions(label(id), captions, tokens, left_out)
     if not why and not any(has_words(captions[k]) for k in good): why = 'no caption with a word'
