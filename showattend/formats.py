@@ -236,13 +236,13 @@ def coco_images(images: list, left_out: list | None = None) -> dict[int | str, d
         else: leave_out(f'image {label(number)}', 'its id is missing or there already', left_out)
     return found
 
-# %% ../nbs/01a_formats.ipynb #ddd00511
+# %% ../nbs/01a_formats.ipynb #0ee92548
 def coco_records(content, name: str, left_out: list | None = None) -> list[CaptionedImage]:
     "The records in the content of one file; the split is '' where nothing tells it."
     if not isinstance(content, dict) or not all(
             isinstance(content.get(key), list) for key in ('images', 'annotations')):
-        raise InputError(f"{name} is not a caption file of COCO's form, which has a list of `images` "
-                         "and one of `annotations`.")
+        raise InputError(f"{name} is not a caption file of COCO's form, which has a list of "
+                         "`images` and one of `annotations`.")
     images, records = coco_images(content['images'], left_out), []
     captions = coco_captions(content['annotations'], images, left_out)
     for number, image in images.items():
@@ -277,19 +277,20 @@ COLUMNS = {'image': ['image', 'file_name', 'filename', 'image_path', 'path', 'fi
            'captions': ['captions', 'caption', 'raw', 'text', 'sentence'],
            'split': ['split'], 'id': ['id', 'image_id', 'img_id']}
 
-# %% ../nbs/01a_formats.ipynb #e3c9d469
+# %% ../nbs/01a_formats.ipynb #9916294a
 def known_columns(names: Iterable[str]) -> dict[str, str]:
     "Which column is what: our name for it, and its own."
     own = {str(name).strip().lower(): name for name in reversed(list(names))}
-    return {ours: own[name] for ours, some in COLUMNS.items() for name in reversed(some) if name in own}
+    return {ours: next(own[name] for name in names if name in own)
+            for ours, names in COLUMNS.items() if own.keys() & set(names)}
 
-# %% ../nbs/01a_formats.ipynb #d8bf2abf
+# %% ../nbs/01a_formats.ipynb #4d5ed1b8
 def check_columns(names: Iterable[str], where: str) -> dict[str, str]:
     "The known columns; raises `InputError` if image or caption isn't among them."
     known = known_columns(names)
     if missing := {'image', 'captions'} - known.keys():
-        raise InputError(f"{where} has no column for {' and '.join(sorted(missing))}. A table needs "
-                         "a header with the columns image and caption.")
+        raise InputError(f"{where} has no column for {' and '.join(sorted(missing))}. A table "
+                         "needs a header with the columns image and caption.")
     return known
 
 # %% ../nbs/01a_formats.ipynb #b3ba195c
@@ -405,7 +406,7 @@ def formats_in(names: list[str]) -> dict[str, list[str]]:
         rest = [n for n in rest if n not in hits]
     return found
 
-# %% ../nbs/01a_formats.ipynb #b182e6d8
+# %% ../nbs/01a_formats.ipynb #77de3715
 def sniff(text: str, name: str | Path) -> str:
     "The format of a text, from how it begins; raises `InputError` if it is none that we know."
     first = text.lstrip().partition('\n')[0].lower()
@@ -416,8 +417,9 @@ def sniff(text: str, name: str | Path) -> str:
     if '"<start>"' in text:
         raise InputError(f"{name} is a word map and holds no captions: see `read_wordmap`.")
     if Path(name).suffix.lower() in ('.csv', '.tsv', '.jsonl'): return 'table'
-    raise InputError(f"{name} has none of the forms that are known: Karpathy's JSON, a token file of "
-                     "Flickr, Kaggle's image,caption, COCO's captions, or a CSV, TSV or JSONL table.")
+    raise InputError(f"{name} has none of the forms that are known: Karpathy's JSON, a token file "
+                     "of Flickr, Kaggle's image,caption, COCO's captions, or a CSV, TSV or JSONL "
+                     "table.")
 
 # %% ../nbs/01a_formats.ipynb #8a1dc469
 def single_file(path: Path, names: list[str]) -> Path:
