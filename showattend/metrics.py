@@ -162,17 +162,20 @@ def cider(
     scores = cider_each(hypotheses, references, plain)
     return sum(scores) / len(scores)
 
-# %% ../nbs/09_metrics.ipynb #2f5a0cc3
+# %% ../nbs/09_metrics.ipynb #f7ede474
 def check_captions(hypotheses: dict[str, str], references: dict[str, list[str]]):
     "Raises `InputError` when there is nothing to score, or nothing to score it against."
     if not hypotheses: raise InputError("There is no caption to score.")
-    for k in hypotheses:
+    for k, h in hypotheses.items():
+        if not isinstance(h, str):
+            raise InputError(f"The caption of {k!r} is a {type(h).__name__}; give one string.")
         if isinstance(references.get(k), str):
             raise InputError(f"The references of {k!r} are one string; give a list of strings.")
     missing = [k for k in hypotheses if not any(r.strip() for r in references.get(k) or [])]
     if missing:
         raise InputError(f"{len(missing)} of {len(hypotheses)} captions have no reference; "
-                         f"the first is that of {missing[0]!r}.")
+                         f"the first is that of {missing[0]!r}. Captions and references are "
+                         "matched by key, and '1' is another key than 1.")
 
 # %% ../nbs/09_metrics.ipynb #eb6f3176
 @lru_cache(maxsize=2)

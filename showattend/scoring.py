@@ -287,15 +287,16 @@ def tokenize_pairs(hypotheses: dict, references: dict, tokenizer) -> tuple[dict,
         said[k], given[k] = [next(lines)], [next(lines) for _ in references[k]]
     return said, given
 
-# %% ../nbs/09a_scoring.ipynb #98dd942b
+# %% ../nbs/09a_scoring.ipynb #6fe872d0
 def evaluate_captions(
     hypotheses: dict[str, str],         # one caption an image
     references: dict[str, list[str]],   # what people said of it, raw
     java: bool | None = None,           # None: if it can be found; False: not even then
 ) -> dict:      # scores ×100; 'tokenizer': which one was used; 'notes': what to know about them
-    "BLEU-1…4, ROUGE-L, CIDEr, METEOR, SPICE by the reference implementation (pycocoevalcap)."
+    "BLEU-1…4, ROUGE-L, CIDEr (its D form), METEOR, SPICE by the reference (pycocoevalcap)."
     check_captions(hypotheses, references)
     import_reference()
+    if java and not has_java(): raise InputError(NO_JAVA.format('found'))
     java = has_java() if java is None else java
     said, given = tokenize_pairs(hypotheses, references, java_tokenize if java else ptb_tokenize)
     with redirect_stdout(None):              # the reference prints as it goes

@@ -108,12 +108,14 @@ def test_quick_scores_take_an_empty_caption_and_references_that_nobody_asked_for
     assert [*scores] == ['BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'CIDEr']
     assert 0 < scores['BLEU-4'] < 100 and scores['CIDEr'] == 500
 
-# %% ../nbs/09_metrics.ipynb #f9b12173
+# %% ../nbs/09_metrics.ipynb #e0f000af
 def test_each_caption_needs_a_list_of_references():
     for references in ({}, {'x': []}, {'x': ['', ' ']}):
         with pytest.raises(InputError, match="no reference.*'x'"): quick_scores({'x': 'a'}, references)
     with pytest.raises(InputError, match='list of strings'): quick_scores({'x': 'a'}, {'x': 'a cat'})
     with pytest.raises(InputError, match='no caption'): quick_scores({}, {})
+    with pytest.raises(InputError, match='another key'): quick_scores({'1': 'a'}, {1: ['a']})
+    with pytest.raises(InputError, match='is a list'): quick_scores({'x': ['a']}, {'x': ['a']})
 
 # %% ../nbs/09_metrics.ipynb #6bd20ad6
 def test_quick_scores_notice_when_a_reference_changes():

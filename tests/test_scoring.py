@@ -60,6 +60,11 @@ def test_random_signs_are_cut_without_a_fault():
         ptb_words(''.join(chr(draw.choice([draw.randint(32, 126), draw.randint(160, 0x2fff)]))
                           for _ in range(30)))
 
+# %% ../nbs/09a_scoring.ipynb #485c3824
+TRICKY = ["A dog that doesn't sleep; it's 3 o'clock.", 'The sign says "K-9 & Co. (since 1999)".',
+          "Rock'n'roll, half-eaten s'mores... and/or 1/2 a café?", 'A u.s.a. t-shirt at 5:30 p.m.',
+          "kids' toys – they can't stop!! :-)", 'black/white photo #5 of www.site.com']
+
 # %% ../nbs/09a_scoring.ipynb #51303a87
 @needs_java
 def test_the_tokenizers_agree_on_awkward_text():
@@ -67,11 +72,6 @@ def test_the_tokenizers_agree_on_awkward_text():
                 '10,000-mile trip (a) [b] {c} <br/> &amp; A&W', "y'all we're he'd she'll I'm",
                 'wall.a tree -- no -dog dog- a--b x...y', '£5 5¢ ½ 1½ 50% 3/4 10/29/2011 -12 +5']
     assert ptb_tokenize(captions) == java_tokenize(captions)
-
-# %% ../nbs/09a_scoring.ipynb #485c3824
-TRICKY = ["A dog that doesn't sleep; it's 3 o'clock.", 'The sign says "K-9 & Co. (since 1999)".',
-          "Rock'n'roll, half-eaten s'mores... and/or 1/2 a café?", 'A u.s.a. t-shirt at 5:30 p.m.',
-          "kids' toys – they can't stop!! :-)", 'black/white photo #5 of www.site.com']
 
 # %% ../nbs/09a_scoring.ipynb #0f83b667
 def real_captions():
@@ -183,7 +183,7 @@ from showattend.scoring import evaluate_captions, has_spice
 SAID = {'x': 'Ein Café!', 'y': ''}
 GIVEN = {'x': ['ein café', 'x'], 'y': ['a dog']}
 
-# %% ../nbs/09a_scoring.ipynb #df20ec49
+# %% ../nbs/09a_scoring.ipynb #0fec8823
 @needs_reference
 def test_without_java_the_result_says_so():
     with patch('shutil.which', return_value=None): scores = evaluate_captions(SAID, GIVEN)
@@ -191,6 +191,8 @@ def test_without_java_the_result_says_so():
     assert any('Java was not found' in note for note in scores['notes'])
     assert any('1 of 2 captions hold no word' in note for note in scores['notes'])
     assert math.isclose(scores['ROUGE-L'], 50) and scores['BLEU-1'] < 100
+    with patch('shutil.which', return_value=None), pytest.raises(InputError, match='Install'):
+        evaluate_captions(SAID, GIVEN, java=True)
 
 # %% ../nbs/09a_scoring.ipynb #72124e89
 def test_without_the_package_the_reader_is_told_what_to_install():
