@@ -232,7 +232,7 @@ def tokens_fault(tokens) -> str | None:
 SPLITS = {'train': 'train', 'restval': 'train', 'training': 'train', 'test': 'test',
           'val': 'val', 'dev': 'val', 'valid': 'val', 'validation': 'val'}
 
-# %% ../nbs/01_captions.ipynb #8bd65c07
+# %% ../nbs/01_captions.ipynb #3749b280
 def make_record(
     id, path, split,                # as the file gives them, of whatever type
     captions: list,
@@ -240,7 +240,7 @@ def make_record(
     left_out: list | None = None,
 ) -> CaptionedImage | None:         # None: the image is left out
     "A record out of the content of a file, checked."
-    split = SPLITS.get(split) if isinstance(split, str) else None
+    split = SPLITS.get(split.strip().lower()) if isinstance(split, str) else None
     why = path_fault(path) or (None if split else 'its split is not train, val or test')
     good = [] if why else good_captions(label(id), captions, tokens, left_out)
     if not why and not any(has_words(captions[k]) for k in good): why = 'no caption with a word'
@@ -261,7 +261,7 @@ def good_captions(name, captions, tokens, left_out) -> list[int]:
 # %% ../nbs/01_captions.ipynb #94824539
 has_words = re.compile(r'[^\W_]').search     # a letter or a digit
 
-# %% ../nbs/01_captions.ipynb #adc0a213
+# %% ../nbs/01_captions.ipynb #1d27c9a7
 def keep_unique(
     records: Iterable[CaptionedImage | None],
     left_out: list | None = None,
@@ -269,6 +269,7 @@ def keep_unique(
     "The records, without the second of two that share an id or a path."
     ids, paths, kept = set(), set(), []
     for im in filter(None, records):
+        if im.id in ids and im.path.endswith('/' + im.id): im.id = im.path
         if im.id in ids or im.path in paths: leave_out(im.id, 'it is there already', left_out)
         else: kept.append(im)
         ids.add(im.id); paths.add(im.path)

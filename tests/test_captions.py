@@ -16,13 +16,17 @@ def message(function, *args, **kwargs):
     except InputError as error: return str(error)
     raise AssertionError(f'{function.__name__} raised no InputError')
 
-# %% ../nbs/01_captions.ipynb #fa679a2f
+# %% ../nbs/01_captions.ipynb #e1178036
 def test_what_is_left_out_is_noted_or_an_error():
     noted = []
     leave_out('dog.jpg', 'its caption is empty', noted)
     assert noted == [('dog.jpg', 'its caption is empty')]
     assert 'dog.jpg: its caption is empty. Mend it' in message(leave_out, *noted[0], None)
-    assert label({}) == 'a dict' and label('\ud800') == '\\ud800' and len(label('a' * 999)) == 80
+
+# %% ../nbs/01_captions.ipynb #331549cd
+def test_anything_can_be_named_in_a_message():
+    assert label({}) == 'a dict' and label(3) == '3'
+    assert label('\ud800') == '\\ud800' and len(label('a' * 999)) == 80
 
 # %% ../nbs/01_captions.ipynb #1d3c1201
 def test_the_data_folder_can_be_set():
@@ -47,19 +51,6 @@ def test_a_broken_zip_ends_in_a_sentence():
         hurt.write_bytes(good.read_bytes()[:-30])
         assert "hurt.zip can't be read as a zip file" in message(open_zip, hurt)
 
-# %% ../nbs/01_captions.ipynb #7cf70600
-def test_what_can_not_be_read_ends_in_a_sentence():
-    with tempfile.TemporaryDirectory() as tmp:
-        (file := Path(tmp)/'a.txt').write_text('two dogs')
-        with mock.patch.object(Path, 'read_bytes', side_effect=PermissionError(13, 'No permission')):
-            assert "a.txt can't be read: No permission" in message(find_text, tmp, '*.txt')
-        with mock.patch('showattend.captions.TEXT_LIMIT', 7):
-            assert 'has 8 bytes, and no file of captions' in message(find_text, file, '*')
-        (Path(tmp)/'b').mkdir()
-        os.mkfifo(Path(tmp)/'pipe')                                  # reading it would wait for ever
-        assert 'neither a file nor a folder' in message(find_text, Path(tmp)/'pipe', '*')
-        for odd in ('a\0b', 'x' * 999, 3): assert message(find_text, odd, '*')
-
 # %% ../nbs/01_captions.ipynb #8deaceda
 def test_a_file_is_found_in_the_open_and_in_a_zip():
     with tempfile.TemporaryDirectory() as tmp:
@@ -71,6 +62,18 @@ def test_a_file_is_found_in_the_open_and_in_a_zip():
         assert find_text(tmp, 'one.txt') == find_text(tmp/'one.txt', 'any name') == 'plain'
         assert 'a.zip' in message(find_text, tmp, 'two.txt')     # the broken zip is mentioned
         assert 'can\'t be read as a zip' in message(find_text, tmp/'a.zip', '*')
+
+# %% ../nbs/01_captions.ipynb #0cc328f4
+def test_what_can_not_be_read_ends_in_a_sentence():
+    with tempfile.TemporaryDirectory() as tmp:
+        (file := Path(tmp)/'a.txt').write_text('two dogs')
+        with mock.patch.object(Path, 'read_bytes', side_effect=PermissionError(13, 'No permission')):
+            assert "a.txt can't be read: No permission" in message(find_text, tmp, '*.txt')
+        assert 'no file of captions has more' in message(check_size, 2**31, file)
+        (Path(tmp)/'b').mkdir()
+        os.mkfifo(Path(tmp)/'pipe')                                  # reading it would wait for ever
+        assert 'neither a file nor a folder' in message(find_text, Path(tmp)/'pipe', '*')
+        for odd in ('a\0b', 'x' * 999, 3): assert message(find_text, odd, '*')
 
 # %% ../nbs/01_captions.ipynb #3ea126e6
 def test_a_missing_folder_is_named():
@@ -86,12 +89,13 @@ def test_two_names_that_fit_are_an_error():
         assert 'dataset_coco.json, dataset_flickr8k.json' in told
         assert find_text(tmp, 'dataset_flickr8k.json') == 'dataset_flickr8k.json'
 
-# %% ../nbs/01_captions.ipynb #20884191
+# %% ../nbs/01_captions.ipynb #79ef9612
 def test_paths_stay_inside():
     assert safe_path('dog.jpg') == safe_path('./dog.jpg') == 'dog.jpg'
     assert safe_path('a//b/…, 10:30.jpg') == 'a/b/…, 10:30.jpg'
     for bad in ('', '.', '/etc/passwd', '../dog.jpg', 'a/../../dog.jpg', 'C:dog.jpg', 'C:\\dog.jpg',
-                'a\\..\\dog.jpg', 'a\0.jpg', 'http://x.org/a.jpg', '\ud800.jpg', 'é' * 128, 3, None, []):
+                'a\\..\\dog.jpg', 'a\0.jpg', 'http://x.org/a.jpg', '\ud800.jpg', 'é' * 128,
+                3, None, []):
         assert "can't be the path of an image" in message(safe_path, bad)
 
 # %% ../nbs/01_captions.ipynb #7882146c
@@ -103,15 +107,18 @@ def test_no_path_escapes(name):
     inside = os.path.normpath(os.path.join('/photos', path))
     assert inside.startswith('/photos/') and safe_path(path) == path
 
-# %% ../nbs/01_captions.ipynb #a535221e
+# %% ../nbs/01_captions.ipynb #eb82e426
 def test_what_may_be_a_caption():
     for good in ('A dog.', '…', '🐕 runs', 'כלב רץ', '狗'): assert caption_fault(good) is None
     for bad in (None, 3, float('nan'), ['a'], '', ' \n', 'a ' * 10_000, '\ud83d'):
         assert caption_fault(bad)
+
+# %% ../nbs/01_captions.ipynb #c94b9882
+def test_what_may_be_tokens():
     for good in (None, ['a', 'at&t'], []): assert tokens_fault(good) is None
     for bad in ('a dog', [1], [None], [''], {'a': 1}, 3, ['\ud800']): assert tokens_fault(bad)
 
-# %% ../nbs/01_captions.ipynb #a787cb3b
+# %% ../nbs/01_captions.ipynb #7e73a59d
 def test_a_record_keeps_what_is_good():
     noted = []
     record = make_record('a', 'a.jpg', 'dev', ['A dog.', '', None, '…'], left_out=noted)
@@ -120,6 +127,9 @@ def test_a_record_keeps_what_is_good():
     assert make_record('b', '../b', 'test', ['A dog'], left_out=noted) is None
     assert make_record('c', 'c.jpg', 'test', ['…'], left_out=noted) is None
     assert noted[2:] == [('b', 'its path leads out of its folder'), ('c', 'no caption with a word')]
+
+# %% ../nbs/01_captions.ipynb #58817c96
+def test_a_split_has_to_have_a_name_we_know():
     for split in ('tset', '', None, [], 3):
         assert 'its split' in message(make_record, 'a', 'a', split, [])
 
@@ -130,17 +140,25 @@ def test_an_image_stands_there_once():
     assert keep_unique([one, None, same_id, same_path], noted := []) == [one] and len(noted) == 2
     assert '1: it is there already' in message(keep_unique, [one, same_id])
 
+# %% ../nbs/01_captions.ipynb #86888cb4
+def test_two_folders_may_hold_the_same_name():
+    two = [CaptionedImage('1.jpg', path, ['A dog']) for path in ('a/1.jpg', 'b/1.jpg')]
+    assert [im.id for im in keep_unique(two)] == ['1.jpg', 'b/1.jpg']
+
 # %% ../nbs/01_captions.ipynb #fa559c63
 def test_what_is_no_json_ends_in_a_sentence():
     for wrong in ('', '{"images": [', '[' * 100_000, '{"a": ' * 100_000, '[' + '9' * 5_000 + ']'):
         assert 'x.json is not whole JSON' in message(parse_json, wrong, 'x.json')
 
-# %% ../nbs/01_captions.ipynb #99bec35c
+# %% ../nbs/01_captions.ipynb #1a0ab495
 def test_a_karpathy_record_keeps_the_caption_as_it_is():
     image = dict(filename='1.jpg', filepath='val2014', split='restval', sentences=[{'raw': 'A. '}])
     assert karpathy_record(image) == CaptionedImage('1.jpg', 'val2014/1.jpg', ['A. '], 'train')
     assert karpathy_record({**image, 'filepath': ''}).path == '1.jpg'
-    image['sentences'] = [dict(raw='A.', tokens=['a'])]
+
+# %% ../nbs/01_captions.ipynb #80b1d226
+def test_a_karpathy_record_keeps_the_tokens():
+    image = dict(filename='1.jpg', split='val', sentences=[dict(raw='A.', tokens=['a'])])
     assert karpathy_record(image).tokens == [['a']]
 
 # %% ../nbs/01_captions.ipynb #9d9ece78
@@ -213,13 +231,17 @@ def test_cutting_twice_changes_nothing():
     assert tokenize(' '.join(words)) == words
     assert 'A caption is one string' in message(tokenize, ['a', 'dog'])
 
-# %% ../nbs/01_captions.ipynb #feed966a
+# %% ../nbs/01_captions.ipynb #c0a85fc1
 def test_three_ways_to_cut():
     bus = CaptionedImage('1', '1.jpg', ["The man's R.V."], tokens=[['the', 'mans', 'rv']])
     assert tokens_of(bus) == [['the', 'man', 's', 'r', 'v']]
     assert tokens_of(bus, 'nltk') == [['the', 'man', "'s", 'r.v', '.']]
     assert tokens_of(bus, 'given') == [['the', 'mans', 'rv']]
-    assert 'has no given tokens' in message(tokens_of, replace(bus, tokens=None), 'given')
+
+# %% ../nbs/01_captions.ipynb #5031646a
+def test_given_tokens_have_to_be_given():
+    bus = CaptionedImage('1', '1.jpg', ["The man's R.V."])
+    assert 'has no given tokens' in message(tokens_of, bus, 'given')
 
 # %% ../nbs/01_captions.ipynb #60eef06c
 @given(st.text(max_size=40))
@@ -259,13 +281,16 @@ def test_only_training_captions_count():
     assert 'A vocabulary of 0 words' in message(build_vocabulary, seen, 1, 0)
     assert "No caption of the 'train' split" in message(build_vocabulary, held_out)
 
-# %% ../nbs/01_captions.ipynb #8f4435cf
+# %% ../nbs/01_captions.ipynb #134f72f1
 def test_there_and_back():
     small = Vocabulary(['a', 'dog', 'runs'])
     assert small.encode('A dog, it runs.') == [START, 4, 5, UNK, 6, END]
     assert small.decode(small.encode('A dog runs.')) == 'a dog runs'
     assert small.encode('') == [START, END] and len(small) == 7
-    assert small.encode(['dog', '<end>', 'A']) == [START, 5, UNK, UNK, END]
+
+# %% ../nbs/01_captions.ipynb #15adcb74
+def test_what_is_spelt_like_a_special_is_none():
+    assert Vocabulary(['dog']).encode(['dog', '<end>', 'A']) == [START, 4, UNK, UNK, END]
 
 # %% ../nbs/01_captions.ipynb #953e89ec
 def test_nothing_is_read_after_the_end():
@@ -280,7 +305,7 @@ def test_encoding_what_was_decoded_changes_nothing():
         ids = small.encode(caption)
         assert small.encode(small.decode(ids)) == ids
 
-# %% ../nbs/01_captions.ipynb #a9f08e42
+# %% ../nbs/01_captions.ipynb #480c71cb
 def test_a_record_is_encoded_as_its_vocabulary_says():
     im = CaptionedImage('1', '1.jpg', ['A dog!', '…'], tokens=[['a', 'dog', '<end>'], []])
     given_words = build_vocabulary([im], 1, tokenizer='given')
@@ -288,6 +313,9 @@ def test_a_record_is_encoded_as_its_vocabulary_says():
     assert given_words.encode_image(im) == [[START, 4, 5, UNK, END]]
     assert Vocabulary(['!', 'dog'], 'nltk').encode_image(im)[0] == [START, UNK, 5, 4, END]
     assert Vocabulary(['dog']).encode_image(im) == [[START, UNK, 4, END]]
+
+# %% ../nbs/01_captions.ipynb #c87e5b7c
+def test_a_tokenizer_has_to_be_known():
     assert "no tokenizer 'bpe'. There are: words, nltk, given" in message(Vocabulary, [], 'bpe')
 
 # %% ../nbs/01_captions.ipynb #06dbaabc
