@@ -590,13 +590,13 @@ def open_known(name: str, folder: Path) -> Opened:
     return Opened(name, read_known(name, found.captions), known_places(found),
                   [found.captions, *found.photos])
 
-# %% ../nbs/03b_datasets.ipynb #a0f9ae1b
+# %% ../nbs/03b_datasets.ipynb #aa532f20
 def read_known(name: str, path: Path) -> CaptionSet:
     "The captions of one known data set; Karpathy's zip holds three."
     member = f'dataset_{name}.json'
     if path.name != KARPATHY['name']: return read_captions(path)
     left_out = []
-    return CaptionSet(read_karpathy(path, member, left_out), 'karpathy', left_out)
+    return CaptionSet(read_karpathy(path, member, left_out), 'karpathy', left_out=left_out)
 
 # %% ../nbs/03b_datasets.ipynb #77b30878
 def open_own(path: Path, photos: Path | None, seed: int) -> Opened:
