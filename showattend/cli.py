@@ -148,7 +148,8 @@ def encoder_for(about: dict):
 # %% ../nbs/18_cli.ipynb #3bab4364
 def load_sets(data: Path, min_count: int):
     "Training and validation sets of a packed file, their vocabulary, and the file's attributes."
-    from showattend.images import CaptionDataset, read_hdf5
+    from showattend.images import read_hdf5
+    from showattend.batches import CaptionDataset
     rows, images, about = read_hdf5(data)
     vocab = build_vocabulary(images, min_count)
     train, val = (CaptionDataset(rows, images, vocab, split) for split in ('train', 'val'))

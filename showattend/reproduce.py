@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 # %% ../nbs/15_flickr8k.ipynb #cbfb32a0
 import showattend
 from .captions import CaptionedImage, InputError, write_text
-from .images import CaptionDataset, read_hdf5
+from .images import read_hdf5
+from .batches import CaptionDataset
 from .scenes import judge_caption, make_scene, named_things
 from .search import Hypothesis, beam_search
 from .metrics import evaluate_captions

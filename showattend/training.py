@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from .captions import InputError, Vocabulary, write_text
-from .images import Batch, CaptionDataset, epoch_order
+from .batches import Batch, CaptionDataset, epoch_order
 from .losses import caption_loss
 from .metrics import quick_scores
 from .search import greedy_search

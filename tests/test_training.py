@@ -8,7 +8,7 @@ import torch
 from showattend.captions import CaptionedImage, InputError, Vocabulary
 from showattend.decoder import AttentionDecoder, DecoderConfig
 from showattend.encoders import ImageEncoder
-from showattend.images import CaptionDataset
+from showattend.batches import CaptionDataset
 from showattend.training import *
 
 # %% ../nbs/10_training.ipynb #c06f1924

@@ -39,7 +39,7 @@ def test_the_bundled_captioner_says_and_sees_what_is_there():
     "Measured afresh on scenes of a seed that no other run uses."
     import numpy as np
     from showattend import Captioner
-    from showattend.images import CaptionDataset
+    from showattend.batches import CaptionDataset
     from showattend.reproduce import decode_split, scene_scores
     from showattend.scenes import make_scenes
     captioner = Captioner.from_pretrained('scenes')
