@@ -75,14 +75,14 @@ def report(packed, plan):
     for pairs, what in (plan.left_out, 'left out'), (packed.failed, 'failed'):
         if pairs: typer.echo(list_line(pairs, what))
 
-# %% ../nbs/18_cli.ipynb #fec3e13b
+# %% ../nbs/18_cli.ipynb #ab4da6a3
 @app.command()
 def prepare(
     dataset: Annotated[str, Argument(
         help="scenes, flickr8k, flickr30k, coco, or a folder with photos and their captions.")],
     out: Out,
     data: Annotated[Path | None, Option(
-        help="Where the downloads lie [SHOWATTEND_DATA/DATASET]; for a folder, its photos.")] = None,
+        help="The downloads [SHOWATTEND_DATA/DATASET]; for a folder, its photos.")] = None,
     size: Annotated[int | None, Option(help="Pixels on a side [scenes 128, others 224].")] = None,
     resize: Annotated[str, Option(help="squash, crop or pad to a square.")] = 'squash',
     count: Annotated[int, Option(help="Training scenes to draw.")] = 10_000,
@@ -102,11 +102,11 @@ def prepare(
     report(carry_out(plan, workers), plan)
     wrote(out)
 
-# %% ../nbs/18_cli.ipynb #bd8f6b51
+# %% ../nbs/18_cli.ipynb #96b57248
 @app.command()
 def data(
     path: Annotated[str, Argument(help="A file from `prepare`, a known name, or an own folder.")],
-    out: Annotated[Path | None, Option('--out', '-o', help="The card: .html, .png or .json.")] = None,
+    out: Annotated[Path | None, Option('--out', '-o', help="A .html, .png or .json file.")] = None,
     data: Annotated[Path | None, Option(help="As for `prepare`.")] = None,
 ):
     "Shows what a data set holds: counts, lengths, words, equal images, failures."
@@ -134,16 +134,16 @@ def encode(
     pack_features(images, out, model, precision=check_precision(precision))
     wrote(out)
 
-# %% ../nbs/18_cli.ipynb #6a492063
+# %% ../nbs/18_cli.ipynb #44d6e362
 def encoder_for(about: dict):
     "The encoder that made a file's features, checked; or a new `scene_cnn` when it holds images."
     from showattend.encoders import ImageEncoder
+    from showattend.images import check_identity
     made = about.get('encoder')
     if made is None: return ImageEncoder('scene_cnn', image_size=about['size']).fine_tune(0)
     encoder = ImageEncoder(made['name'], image_size=made['image_size'])
-    if encoder.identity['weights'] == made['weights']: return encoder
-    raise InputError(f"The features were made with other weights of {made['name']} than are found "
-                     "now. Encode the images again.")
+    check_identity(about, encoder)
+    return encoder
 
 # %% ../nbs/18_cli.ipynb #3bab4364
 def load_sets(data: Path, min_count: int):

@@ -12,15 +12,15 @@ __all__ = ['SLOWEST', 'ENOUGH', 'ALGORITHMS', 'KARPATHY', 'FLICKR8K_AT', 'FLICKR
            'start_over', 'note_path', 'size_of', 'forget', 'version_of', 'chunks', 'receive', 'check_room',
            'keep_trying', 'is_final', 'say_failed', 'hash_file', 'zip_complaint', 'complaint', 'download', 'announced',
            'accept', 'check_kept', 'SourceFile', 'Source', 'Found', 'locate', 'find_dataset', 'unknown', 'say_missing',
-           'download_missing', 'JoinedFiles', 'check_images', 'read_images', 'is_archive', 'own_places', 'known_places',
-           'open_files', 'packed_bytes', 'text_bytes', 'Plan', 'describe_plan', 'count_line', 'list_line', 'in_time',
-           'count_splits', 'probe', 'Opened', 'open_known', 'read_known', 'open_own', 'open_dataset', 'missing_problem',
-           'out_problems', 'part_by', 'plan_photos', 'plan_scenes', 'draw_scenes', 'plan_prepare', 'prepare',
-           'DataCard', 'unknown_words', 'share_rare', 'fingerprint', 'equal_images', 'count_captions', 'card_of',
-           'spread', 'card_of_packed', 'card_of_files', 'sample_files', 'data_card', 'percentile', 'text_bar',
-           'text_histogram', 'describe_card', 'caption_lines', 'word_lines', 'trouble_lines', 'draw_lengths',
-           'draw_words', 'draw_sample', 'draw_card', 'png_bytes', 'figure_bytes', 'img_tag', 'card_page', 'card_json',
-           'write_card']
+           'download_missing', 'JoinedFiles', 'check_images', 'of_each', 'join_order', 'join_stamp', 'is_archive',
+           'own_places', 'known_places', 'open_files', 'packed_bytes', 'text_bytes', 'Plan', 'describe_plan',
+           'count_line', 'list_line', 'in_time', 'count_splits', 'probe', 'Opened', 'open_known', 'read_known',
+           'open_own', 'open_dataset', 'missing_problem', 'out_problems', 'part_by', 'plan_photos', 'plan_scenes',
+           'draw_scenes', 'plan_prepare', 'prepare', 'DataCard', 'unknown_words', 'share_rare', 'fingerprint',
+           'equal_images', 'count_captions', 'card_of', 'spread', 'card_of_packed', 'file_prints', 'card_of_files',
+           'sample_files', 'data_card', 'percentile', 'text_bar', 'text_histogram', 'describe_card', 'caption_lines',
+           'word_lines', 'trouble_lines', 'draw_lengths', 'draw_words', 'draw_sample', 'draw_card', 'png_bytes',
+           'figure_bytes', 'img_tag', 'card_page', 'card_json', 'write_card']
 
 # %% ../nbs/03b_datasets.ipynb #0a53d161
 import base64, errno, functools, hashlib, html, io, json, math, os, re, shutil, socket, textwrap
@@ -42,12 +42,12 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-# %% ../nbs/03b_datasets.ipynb #fedde674
+# %% ../nbs/03b_datasets.ipynb #b818eda3
 from .captions import CaptionedImage, InputError, count_words, data_folder, tokenize
 from .captions import path_fault, read_karpathy, unreadable, write_text
 from .formats import CaptionSet, read_captions
-from .images import ImageFiles, Packed, new_hdf5, open_image, pack_images, read_hdf5
-from .images import to_array
+from .images import ImageFiles, Packed, check_size, core_count, decode_array, new_hdf5
+from .images import pack_images, read_hdf5
 from .scenes import make_scenes
 
 # %% ../nbs/03b_datasets.ipynb #ee86302d
@@ -424,11 +424,12 @@ def download_missing(found: Found) -> Found:
         download(file.url, found.folder/file.name, file.checksum, file.size)
     return find_dataset(found.source.name, found.folder)
 
-# %% ../nbs/03b_datasets.ipynb #141d2dfe
-class JoinedFiles:
+# %% ../nbs/03b_datasets.ipynb #346a9a43
+class JoinedFiles(ImageFiles):
     "Images in several folders and archives, read by name as if they lay together."
-    def __init__(self, parts: list):  # of `ImageFiles`; the first one wins
-        self.parts, self.path = parts, parts[0].path
+    def __init__(self, parts: list[ImageFiles]):    # the first one wins
+        self.parts, self.path, self.store = parts, parts[0].path, self
+        self.in_order = any(part.in_order for part in parts)
         self.home = functools.cache(self.find)
 
     def find(self, name: str):
@@ -440,6 +441,7 @@ class JoinedFiles:
         return homes[0] if homes else None
 
     def has(self, name: str) -> bool: return self.home(name) is not None
+    def get(self, name: str) -> bytes: return self.home(name).get(name)
 
 # %% ../nbs/03b_datasets.ipynb #b0dc57c3
 def check_images(self, names: list[str]):
@@ -449,16 +451,26 @@ def check_images(self, names: list[str]):
         raise InputError(f"{len(missing)} of the {len(names)} images are in none of {places}; the "
                          f"first is {missing[0]!r}.")
 
-# %% ../nbs/03b_datasets.ipynb #3df37f4b
-def read_images(self, names: list[str]) -> Iterator[bytes]:
-    "Yields the files' contents, in order; each archive is opened once."
+# %% ../nbs/03b_datasets.ipynb #973cd141
+def of_each(self, names: list[str]) -> Iterator[tuple[ImageFiles, list[int]]]:
+    "The parts, and which of the names each of them holds."
     homes = [self.home(name) for name in names]
-    streams = {id(part): part.read([n for n, home in zip(names, homes) if home is part])
-               for part in self.parts}
-    yield from (next(streams[id(home)]) for home in homes)
+    for part in self.parts: yield part, [i for i, home in enumerate(homes) if home is part]
 
-# %% ../nbs/03b_datasets.ipynb #e2b4e3a4
-JoinedFiles.check, JoinedFiles.read = check_images, read_images
+# %% ../nbs/03b_datasets.ipynb #e40e2361
+def join_order(self, names: list[str]) -> list[int]:
+    "Part by part, each in the order in which it is read fastest."
+    return [rows[i] for part, rows in of_each(self, names)
+            for i in part.order([names[row] for row in rows])]
+
+# %% ../nbs/03b_datasets.ipynb #3b64438b
+def join_stamp(self, names: list[str]) -> list:
+    "What changes when a photo does."
+    return [(str(part.path), part.store.stamp([names[i] for i in rows]))
+            for part, rows in of_each(self, names)]
+
+# %% ../nbs/03b_datasets.ipynb #1b5b8111
+JoinedFiles.check, JoinedFiles.order, JoinedFiles.stamp = check_images, join_order, join_stamp
 
 # %% ../nbs/03b_datasets.ipynb #11f758b6
 ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz')
@@ -562,15 +574,15 @@ def count_splits(images: Iterable[CaptionedImage]) -> dict[str, tuple[int, int]]
 # %% ../nbs/03b_datasets.ipynb #ed98940c
 PROBED = 12     # photos
 
-# %% ../nbs/03b_datasets.ipynb #f90342f1
+# %% ../nbs/03b_datasets.ipynb #68886e36
 def probe(files, names: list[str], size: int) -> float:
     "Seconds that one image takes on one core, going by a few from all over the data set."
-    some, began = names[::max(1, len(names) // PROBED)][:PROBED], time.perf_counter()
-    if not some: return 0.
-    for name, content in zip(some, files.read(some)):
-        try: to_array(open_image(content, name), size)
+    some = names[::1 if files.in_order else max(1, len(names) // PROBED)][:PROBED]
+    began = time.perf_counter()
+    for name in some:
+        try: decode_array(files.get(name), name, size)
         except InputError: pass
-    return (time.perf_counter() - began) / len(some)
+    return (time.perf_counter() - began) / max(1, len(some))
 
 # %% ../nbs/03b_datasets.ipynb #34b38f6a
 @dataclass
@@ -625,13 +637,13 @@ def missing_problem(files, gone: list[str], asked: int, allowed: bool) -> list[s
     try: files.check(gone)
     except InputError as e: return [str(e)]     # it says what is there instead
 
-# %% ../nbs/03b_datasets.ipynb #2d603e4d
+# %% ../nbs/03b_datasets.ipynb #2b12e48f
 def out_problems(plan: Plan) -> list[str]:
     "What stands against writing the file that is asked for."
     if plan.out.is_dir(): return [f"{plan.out} is a folder. Give the name of a file to write."]
     if plan.out.exists() and any(plan.out.samefile(p) for p in plan.reads):
         return [f"{plan.out} is one of the files that are read. Give another name."]
-    try: check_room(plan.out, plan.bytes)
+    try: check_room(plan.out, plan.bytes - size_of(Path(f'{plan.out}.partial')))
     except InputError as e: return [str(e)]
     return []
 
@@ -642,7 +654,7 @@ def part_by(images: list, test: Callable) -> tuple[list, list]:
     return ([im for im, p in zip(images, passed) if p],
             [im for im, p in zip(images, passed) if not p])
 
-# %% ../nbs/03b_datasets.ipynb #a29e4057
+# %% ../nbs/03b_datasets.ipynb #9ca3b935
 def plan_photos(opened: Opened, out: str | Path, size: int = 224, resize: str = 'squash',
                 allow_missing: bool = False) -> Plan:
     "What packing a data set of photos would do."
@@ -650,8 +662,8 @@ def plan_photos(opened: Opened, out: str | Path, size: int = 224, resize: str = 
     here, gone = part_by(images, lambda im: files.has(im.path))
     left_out = [*opened.captions.left_out, *((im.path, 'its photo is missing') for im in gone)]
     about = dict(name=opened.name, format=opened.captions.format, left_out=left_out)
-    def run(workers): return pack_images(here, files, out, size, resize, workers, about)
-    seconds = probe(files, [im.path for im in here], size) * len(here) / (os.cpu_count() or 1)
+    def run(workers): return pack_images(here, files, out, size, resize, workers, **about)
+    seconds = probe(files, [im.path for im in here], size) * len(here) / core_count()
     total = packed_bytes(len(here), size, text_bytes(here) + len(json.dumps(left_out)))
     plan = Plan(opened.name, Path(out), size, count_splits(here), total, seconds, run,
                 opened.reads, left_out)
@@ -681,7 +693,7 @@ def draw_scenes(out: Path, wanted: dict[str, int], size: int, seed: int) -> Pack
         f.create_dataset('images', data=np.concatenate([pixels for pixels, _ in parts]))
     return Packed(sum(wanted.values()), [])
 
-# %% ../nbs/03b_datasets.ipynb #daf13fe5
+# %% ../nbs/03b_datasets.ipynb #6fa7adf3
 def plan_prepare(
     dataset: str,                       # scenes, flickr8k, flickr30k, coco, or one's own folder
     out: str | Path,                    # the HDF5 file to write
@@ -693,7 +705,7 @@ def plan_prepare(
     allow_missing: bool = False,        # pack what is there when photos are missing
 ) -> Plan:
     "Looks at all that can be known before the work."
-    if size is not None and size < 1: raise InputError(f"An image can't be {size} pixels wide.")
+    check_size(224 if size is None else size, resize)
     if dataset == 'scenes': return plan_scenes(out, count, size or 128, seed)
     return plan_photos(open_dataset(dataset, data, seed), out, size or 224, resize, allow_missing)
 
@@ -783,33 +795,48 @@ def spread(images: list[CaptionedImage]) -> list[int]:
     return [k for k in range(0, len(images), max(1, len(images) // SAMPLES))
             if images[k].captions][:SAMPLES]
 
-# %% ../nbs/03b_datasets.ipynb #dba4e055
+# %% ../nbs/03b_datasets.ipynb #71bc74bd
 def card_of_packed(path: Path) -> DataCard:
     "The card of a file from `prepare` or `encode`."
     rows, images, about = read_hdf5(path)
-    bar = tqdm(rows, 'comparing', leave=False)
-    prints = (fingerprint(np.ascontiguousarray(row)) for row in bar)
-    samples = [(np.array(rows[k]), images[k].id, images[k].captions[0]) for k in spread(images)]
-    return card_of(path.name, images, prints, samples if rows.dtype == np.uint8 else [],
+    bad = {name for name, _ in about.get('failed', ())}     # their rows are zeros
+    good = [k for k, im in enumerate(images) if im.path not in bad]
+    bar = tqdm(good, 'comparing', leave=False)
+    prints = (fingerprint(np.ascontiguousarray(rows[k])) for k in bar)
+    some = spread(images) if rows.dtype == np.uint8 else []
+    samples = [(np.array(rows[k]), images[k].id, images[k].captions[0]) for k in some]
+    return card_of(path.name, [images[k] for k in good], prints, samples,
                    about.get('failed', ()), about.get('left_out', ()))
 
-# %% ../nbs/03b_datasets.ipynb #104d55a4
+# %% ../nbs/03b_datasets.ipynb #82624387
+def file_prints(files, images: list[CaptionedImage]) -> tuple[dict[str, bytes], list]:
+    "The fingerprint of each photo's file, and those that can't be read with the reason."
+    names, prints, failed = [im.path for im in images], {}, []
+    for i in tqdm(files.order(names), 'comparing', leave=False):
+        try: prints[names[i]] = fingerprint(files.get(names[i]))
+        except InputError as e: failed.append((names[i], str(e)))
+    return prints, failed
+
+# %% ../nbs/03b_datasets.ipynb #5eec58cc
 def card_of_files(opened: Opened) -> DataCard:
     "The card of a data set before it is packed: photos are compared as files and not decoded."
     files = open_files(opened.places)
     here, gone = part_by(opened.captions.images, lambda im: files.has(im.path))
-    contents = files.read([im.path for im in tqdm(here, 'comparing', leave=False)])
+    prints, failed = file_prints(files, here)
+    good = [im for im in here if im.path in prints]
     left_out = [*opened.captions.left_out, *((im.id, 'its photo is missing') for im in gone)]
-    return card_of(opened.name, here, map(fingerprint, contents), sample_files(files, here),
-                   left_out=left_out)
+    return card_of(opened.name, good, (prints[im.path] for im in good), sample_files(files, good),
+                   failed, left_out)
 
-# %% ../nbs/03b_datasets.ipynb #d232c2db
+# %% ../nbs/03b_datasets.ipynb #1f0199f8
 def sample_files(files, images: list[CaptionedImage], size: int = 224) -> list:
     "A few photos, decoded; those that can't be are left out."
     found, some = [], [images[k] for k in spread(images)]
-    for im, content in zip(some, files.read([im.path for im in some])):
-        try: found.append((to_array(open_image(content, im.path), size), im.id, im.captions[0]))
-        except InputError: pass
+    for i in files.order([im.path for im in some]):
+        im = some[i]
+        try: pixels = decode_array(files.get(im.path), im.path, size, 'pad')
+        except InputError: continue
+        found.append((pixels, im.id, im.captions[0]))
     return found
 
 # %% ../nbs/03b_datasets.ipynb #8e9e9978

@@ -237,13 +237,14 @@ def two_archives(folder):
     for k in range(2): (folder/'val2014'/f'{k}.jpg').write_bytes(photo((0, k, 0)))
     return JoinedFiles([ImageFiles(folder), ImageFiles(folder/'train2014.zip')])
 
-# %% ../nbs/03b_datasets.ipynb #13e5a578
+# %% ../nbs/03b_datasets.ipynb #527344df
 def test_two_archives_read_like_one():
     with tempfile.TemporaryDirectory() as tmp:
         files = two_archives(Path(tmp))
         names = ['val2014/1.jpg', 'train2014/1.jpg', 'val2014/0.jpg', 'train2014/2.jpg']
         colors = (0, 1, 0), (1, 0, 0), (0, 0, 0), (2, 0, 0)
         assert list(files.read(names)) == [photo(color) for color in colors]
+        assert files.order(names) == [0, 2, 1, 3] and len(files.stamp(names)) == 2
 
 # %% ../nbs/03b_datasets.ipynb #5d4b46dd
 def test_what_is_in_none_of_the_places_is_named():
