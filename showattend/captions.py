@@ -275,10 +275,10 @@ def keep_unique(
         ids.add(im.id); paths.add(im.path)
     return kept
 
-# %% ../nbs/01_captions.ipynb #d56af39d
-def parse_json(text: str, name: str | Path):
+# %% ../nbs/01_captions.ipynb #1420bf5a
+def parse_json(text: str, name: str | Path, object_hook: Callable | None = None):
     "The content of JSON; raises `InputError` for text that isn't whole or is nested too deep."
-    try: return json.loads(text)
+    try: return json.loads(text, object_hook=object_hook)
     except (ValueError, RecursionError) as e:
         raise InputError(f"{name} is not whole JSON ({label(e)}). If its download was cut off, "
                          "download it again.") from e
@@ -297,27 +297,30 @@ def karpathy_record(
     path = f'{folder}/{name}' if folder else name
     return make_record(name, path, image.get('split'), *karpathy_texts(sentences), left_out)
 
-# %% ../nbs/01_captions.ipynb #48287d7e
+# %% ../nbs/01_captions.ipynb #776c406b
 def karpathy_texts(sentences: list) -> tuple[list, list | None]:
     "The captions, and their tokens if every sentence has them."
     sentences = [s if isinstance(s, dict) else {} for s in sentences]
-    tokens = [share_words(s.get('tokens')) for s in sentences]
+    tokens = [s.get('tokens') for s in sentences]
     return [s.get('raw') for s in sentences], None if None in tokens else tokens
 
-# %% ../nbs/01_captions.ipynb #9931c7bc
-def share_words(tokens):
-    "The same list, in which equal words are one object."
-    try: return [sys.intern(word) for word in tokens] if isinstance(tokens, list) else tokens
-    except TypeError: return tokens                             # not all are words
+# %% ../nbs/01_captions.ipynb #563874e5
+def share_words(entry: dict) -> dict:
+    "The same object of JSON, in whose `tokens` equal words are one object in memory."
+    words = entry.get('tokens')
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        entry['tokens'] = [*map(sys.intern, words)]
+    return entry
 
-# %% ../nbs/01_captions.ipynb #2dc8037d
+# %% ../nbs/01_captions.ipynb #1c685e56
 def read_karpathy(
     path: str | Path,              # the JSON file, or the zip or folder that holds it
     name: str = 'dataset_*.json',  # which file, where there are several
     left_out: list | None = None,  # None: the first bad entry is an error
 ) -> list[CaptionedImage]:
     "Reads a file of Karpathy's splits; `restval` joins `train`."
-    return karpathy_records(parse_json(find_text(path, name), path), path, left_out)
+    content = parse_json(find_text(path, name), path, share_words)
+    return karpathy_records(content, path, left_out)
 
 # %% ../nbs/01_captions.ipynb #bfa42ae5
 def karpathy_records(content, path, left_out: list | None = None) -> list[CaptionedImage]:
