@@ -16,11 +16,11 @@ __all__ = ['SLOWEST', 'ENOUGH', 'ALGORITHMS', 'KARPATHY', 'FLICKR8K_AT', 'FLICKR
            'own_places', 'known_places', 'open_files', 'packed_bytes', 'text_bytes', 'Plan', 'describe_plan',
            'count_line', 'list_line', 'in_time', 'count_splits', 'probe', 'Opened', 'open_known', 'read_known',
            'open_own', 'open_dataset', 'missing_problem', 'out_problems', 'part_by', 'plan_photos', 'plan_scenes',
-           'draw_scenes', 'plan_prepare', 'prepare', 'DataCard', 'unknown_words', 'share_rare', 'fingerprint',
-           'equal_images', 'count_captions', 'card_of', 'spread', 'card_of_packed', 'file_prints', 'card_of_files',
-           'sample_files', 'data_card', 'percentile', 'text_bar', 'text_histogram', 'describe_card', 'caption_lines',
-           'word_lines', 'trouble_lines', 'draw_lengths', 'draw_words', 'draw_sample', 'draw_card', 'png_bytes',
-           'figure_bytes', 'img_tag', 'card_page', 'card_json', 'write_card']
+           'draw_all', 'draw_scenes', 'plan_prepare', 'prepare', 'DataCard', 'unknown_words', 'share_rare',
+           'fingerprint', 'equal_images', 'count_captions', 'card_of', 'spread', 'card_of_packed', 'file_prints',
+           'card_of_files', 'sample_files', 'data_card', 'percentile', 'text_bar', 'text_histogram', 'describe_card',
+           'caption_lines', 'word_lines', 'trouble_lines', 'draw_lengths', 'draw_words', 'draw_sample', 'draw_card',
+           'png_bytes', 'figure_bytes', 'img_tag', 'card_page', 'card_json', 'write_card']
 
 # %% ../nbs/03b_datasets.ipynb #0a53d161
 import base64, errno, functools, hashlib, html, io, json, math, os, re, shutil, socket, textwrap
@@ -42,13 +42,13 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-# %% ../nbs/03b_datasets.ipynb #b818eda3
+# %% ../nbs/03b_datasets.ipynb #ae23a471
 from .captions import CaptionedImage, InputError, count_words, data_folder, tokenize
 from .captions import path_fault, read_karpathy, unreadable, write_text
 from .formats import CaptionSet, read_captions
-from .images import ImageFiles, Packed, check_size, core_count, decode_array, new_hdf5
+from .images import ImageFiles, Packed, check_size, core_count, decode_array, new_rows
 from .images import pack_images, read_hdf5
-from .scenes import make_scenes
+from .scenes import caption_scene, draw_scene, make_scene, make_scenes
 
 # %% ../nbs/03b_datasets.ipynb #ee86302d
 def answer_range(answer) -> tuple[int, int | None]:  # first byte, and length of the whole file
@@ -684,14 +684,24 @@ def plan_scenes(out: str | Path, count: int = 10_000, size: int = 128, seed: int
     plan.problems = out_problems(plan)
     return plan
 
-# %% ../nbs/03b_datasets.ipynb #845fd18c
+# %% ../nbs/03b_datasets.ipynb #64056ef5
+def draw_all(scenes: list, size: int) -> np.ndarray:    # (I, 3, size, size) uint8
+    "Several scenes as one array."
+    return np.stack([np.asarray(draw_scene(scene, size)).transpose(2, 0, 1) for scene in scenes])
+
+# %% ../nbs/03b_datasets.ipynb #42a742ac
 def draw_scenes(out: Path, wanted: dict[str, int], size: int, seed: int) -> Packed:
-    "Draws scenes into a packed file."
-    parts = [make_scenes(n, 3 * seed + k, split, size)
-             for k, (split, n) in enumerate(wanted.items())]
-    with new_hdf5(out, [im for _, images in parts for im in images], size=size, name='scenes') as f:
-        f.create_dataset('images', data=np.concatenate([pixels for pixels, _ in parts]))
-    return Packed(sum(wanted.values()), [])
+    "Draws scenes into a packed file; goes on where a killed run has ended."
+    scenes = [make_scene(3 * seed + k, i) for k, n in enumerate(wanted.values()) for i in range(n)]
+    splits = [split for split, n in wanted.items() for _ in range(n)]
+    job, shape = dict(wanted=wanted, size=size, seed=seed), (len(scenes), 3, size, size)
+    with new_rows(out, 'images', shape, 'uint8', job) as rows:
+        for start in tqdm(range(0, len(scenes), 100), 'drawing', unit='hundred'):
+            todo = [i for i in range(start, min(start + 100, len(scenes))) if not rows.done[i]]
+            if todo: rows.write(todo, draw_all([scenes[i] for i in todo], size))
+        images = [caption_scene(scene, split) for scene, split in zip(scenes, splits)]
+        rows.finish(images, dict(size=size, name='scenes'))
+    return Packed(len(scenes), [])
 
 # %% ../nbs/03b_datasets.ipynb #6fa7adf3
 def plan_prepare(

@@ -29,11 +29,11 @@ __all__ = ['TURNS', 'MAX_PIXELS', 'MAX_BYTES', 'FORMATS', 'RESIZES', 'PADDING', 
            'check_header', 'read_file', 'decode', 'draft_size', 'open_image', 'resize_image', 'pad_image', 'to_array',
            'decode_array', 'safe_path', 'is_safe', 'member_names', 'FolderFiles', 'Archive', 'check_member', 'ZipFiles',
            'TarFiles', 'open_store', 'ImageFiles', 'say_missing', 'try_lock', 'claim', 'new_hdf5', 'write_about',
-           'finish_file', 'discard_on_error', 'write_uint8', 'create_rows', 'write_line', 'read_lines', 'Rows', 'say',
-           'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter', 'raise_', 'pack_block',
-           'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_size', 'discard_failures', 'MappedRows',
-           'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating', 'encode_batch', 'pack_features',
-           'encode_rows', 'encoder_identity', 'check_identity', 'check_encoding']
+           'finish_file', 'discard_on_error', 'write_uint8', 'reserve', 'create_rows', 'write_line', 'read_lines',
+           'Rows', 'say', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter', 'raise_',
+           'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_size', 'discard_failures',
+           'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating', 'encode_batch',
+           'pack_features', 'encode_rows', 'encoder_identity', 'check_identity', 'check_encoding']
 
 # %% ../nbs/03_images.ipynb #b9454080
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -377,12 +377,19 @@ def write_uint8(array: np.ndarray) -> np.ndarray:
                          "Multiply floats in [0, 1] by 255, round, and convert them.")
     return array
 
-# %% ../nbs/03_images.ipynb #3cd35c27
+# %% ../nbs/03_images.ipynb #54ac9902
+def reserve(partial: Path, size: int):
+    "Raises `OSError` where a file can't grow to this size; HDF5 itself may crash there."
+    with open(partial, 'wb') as f:
+        if hasattr(os, 'posix_fallocate'): os.posix_fallocate(f.fileno(), 0, size)
+
+# %% ../nbs/03_images.ipynb #f42aaca9
 def create_rows(partial: Path, name: str, shape: tuple, dtype) -> tuple[int, bytes]:
     "A new file with room for an array; returns where the array starts and what stands before it."
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    reserve(partial, math.prod(shape) * np.dtype(dtype).itemsize)
     with h5py.File(partial, 'w') as f:
         data = f.create_dataset(name, shape, dtype, dcpl=layout, track_times=False)
         start, size = data.id.get_offset(), data.nbytes

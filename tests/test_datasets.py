@@ -71,11 +71,11 @@ def test_bytes_are_said_as_people_say_them():
     assert [in_bytes(n) for n in (999, 1500, 2_340_000, 13_510_573_713)] == [
         '999 bytes', '1.5 kB', '2.3 MB', '13.5 GB']
 
-# %% ../nbs/03b_datasets.ipynb #ed62c73e
+# %% ../nbs/03b_datasets.ipynb #61a24cc6
 def some_zip(size=100_000):
     "A zip of that many random bytes."
     with zipfile.ZipFile(made := io.BytesIO(), 'w') as z:
-        z.writestr('a.raw', np.random.default_rng(0).bytes(size))
+        z.writestr(zipfile.ZipInfo('a.raw'), np.random.default_rng(0).bytes(size))    # undated
     return made.getvalue()
 
 # %% ../nbs/03b_datasets.ipynb #b1ddd98a
@@ -330,11 +330,12 @@ def test_what_is_read_is_never_written_over():
         assert 'one of the files that are read' in message(prepare, plan_prepare(table, table, size=16))
         assert 'is a folder' in message(prepare, plan_prepare(table, tmp, size=16))
 
-# %% ../nbs/03b_datasets.ipynb #df47036c
+# %% ../nbs/03b_datasets.ipynb #6982e9db
 def test_a_plan_for_scenes_comes_close():
     with tempfile.TemporaryDirectory() as tmp:
         plan = plan_scenes(Path(tmp)/'a.h5', count=30, size=32, held_out=(5, 10))
         assert prepare(plan).written == 45 and plan.splits['train'] == (30, 150)
+        assert (read_hdf5(Path(tmp)/'a.h5')[0][30:35] == make_scenes(5, 1, size=32)[0]).all()
         assert abs(plan.bytes - (Path(tmp)/'a.h5').stat().st_size) < OVERHEAD
 
 # %% ../nbs/03b_datasets.ipynb #e7c93add
