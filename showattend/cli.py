@@ -75,7 +75,7 @@ def report(packed, plan):
     for pairs, what in (plan.left_out, 'left out'), (packed.failed, 'failed'):
         if pairs: typer.echo(list_line(pairs, what))
 
-# %% ../nbs/18_cli.ipynb #ab4da6a3
+# %% ../nbs/18_cli.ipynb #039d46e5
 @app.command()
 def prepare(
     dataset: Annotated[str, Argument(
@@ -96,8 +96,7 @@ def prepare(
     "Packs images and captions, as they were downloaded, into one file."
     from showattend.datasets import plan_prepare, prepare as carry_out
     if download: fetch_first(dataset, data, dry_run)
-    plan = plan_prepare(dataset, out, data, size, resize, count, seed, allow_missing)
-    typer.echo(plan)
+    typer.echo(plan := plan_prepare(dataset, out, data, size, resize, count, seed, allow_missing))
     if dry_run: return
     report(carry_out(plan, workers), plan)
     wrote(out)
@@ -117,7 +116,7 @@ def data(
     write_card(card, out)
     wrote(out)
 
-# %% ../nbs/18_cli.ipynb #ede5a53c
+# %% ../nbs/18_cli.ipynb #838c10be
 @app.command()
 def encode(
     images: Annotated[Path, Argument(help="A file from `prepare`.")],
@@ -129,9 +128,8 @@ def encode(
     "Sends every image through a frozen ImageNet encoder once, and keeps its features."
     from showattend.encoders import ImageEncoder
     from showattend.images import pack_features, read_hdf5
-    size = read_hdf5(images)[2]['size']
-    model = ImageEncoder(encoder, image_size=size).eval().to(pick_device(device))
-    pack_features(images, out, model, precision=check_precision(precision))
+    model = ImageEncoder(encoder, image_size=read_hdf5(images)[2]['size']).eval()
+    pack_features(images, out, model.to(pick_device(device)), precision=check_precision(precision))
     wrote(out)
 
 # %% ../nbs/18_cli.ipynb #44d6e362

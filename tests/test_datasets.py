@@ -13,8 +13,8 @@ from collections import Counter
 from PIL import Image
 from urllib.parse import urlsplit
 
-# %% ../nbs/03b_datasets.ipynb #f4b440cc
-from showattend.captions import *
+# %% ../nbs/03b_datasets.ipynb #bb4150bf
+from showattend.captions import CaptionedImage, InputError, data_folder, read_karpathy
 from showattend.datasets import *
 from showattend.images import ImageFiles, new_hdf5, read_hdf5
 from showattend.scenes import make_scenes
