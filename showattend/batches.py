@@ -92,7 +92,7 @@ def draw_captions(encoded: list[list[int]], count: int | None, rng) -> list[list
     if count is None or len(encoded) <= count: return encoded
     return [encoded[i] for i in rng.choice(len(encoded), count, replace=False)]
 
-# %% ../nbs/03a_batches.ipynb #4e338bf1
+# %% ../nbs/03a_batches.ipynb #c99bd0bd
 class CaptionDataset:
     "The images of one split, or their features, with captions as ids."
     def __init__(self,
@@ -111,7 +111,7 @@ class CaptionDataset:
 
     def inputs(self, items) -> Tensor:
         "Features or images of the given items, as they are stored."
-        return torch.from_numpy(np.array(self.rows[self.index[items]]))
+        return torch.from_numpy(self.rows[self.index[items]])      # this kind of indexing copies
 
     def batch(self,
               items,                        # numbers of images within the split

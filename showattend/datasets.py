@@ -935,12 +935,13 @@ def trouble_lines(card: DataCard) -> list[str]:
 # %% ../nbs/03b_datasets.ipynb #7bf90cf6
 BLUE, PALE = '#2171b5', '.5'
 
-# %% ../nbs/03b_datasets.ipynb #ac7f3a00
+# %% ../nbs/03b_datasets.ipynb #7e071f4d
 def draw_lengths(ax, card: DataCard):
     "How many captions have so many words."
     ax.bar(list(card.lengths), list(card.lengths.values()), color=BLUE, width=.8)
     ax.set(xlabel='words in a caption', ylabel='captions')
     ax.set_xlim(-.6, max(percentile(card.lengths, .999), 1) + .6)
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../nbs/03b_datasets.ipynb #e2181e85
 def draw_words(ax, card: DataCard, least: int = 5):
