@@ -184,12 +184,12 @@ def member_names(members: list[str]) -> dict[str, str]:  # for each name it goes
     often = Counter(end for end, _ in ends)
     return {end: n for end, n in ends if often[end] == 1 or end == n}
 
-# %% ../nbs/03_images.ipynb #4a4e4d5c
+# %% ../nbs/03_images.ipynb #8a8c2b26
 class FolderFiles:
     "Images in a folder."
     in_order = False    # whether reading is fast in the archive's own order alone
     def __init__(self, path: Path): self.path = path
-    def has(self, name: str) -> bool: return is_safe(name) and (self.path/name).is_file()
+    def has(self, name: str) -> bool: return is_safe(name) and os.path.isfile(self.path/name)
     def examples(self) -> list[str]: return [p.name for p in self.path.iterdir()]
     def get(self, name: str) -> bytes: return read_file(self.path/safe_path(name))
     def stamp(self, names) -> list:
@@ -579,19 +579,20 @@ def core_count() -> int:
     "Cores that this program may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
-# %% ../nbs/03_images.ipynb #1adc4095
+# %% ../nbs/03_images.ipynb #5e3acaee
 def pack_images(
     images: list[CaptionedImage],
-    source: str | Path,            # folder, zip or tar that holds them
+    source: str | Path | ImageFiles,    # folder, zip or tar that holds them
     path: str | Path,              # the HDF5 file to write
     size: int = 224,               # pixels on a side
     resize: str = 'squash',        # or 'crop', or 'pad'
     workers: int | None = None,    # threads; None: as many as cores
+    **about,                       # what else the file should say of itself
 ) -> Packed:
     "Decodes, resizes and writes all images, with their records, into one HDF5 file of uint8."
     check_size(size, resize)
-    files, names = ImageFiles(source), [im.path for im in images]
-    files.check(names)
+    files = source if isinstance(source, ImageFiles) else ImageFiles(source)
+    files.check(names := [im.path for im in images])
     job, shape = job_of(files, images, size, resize), (len(images), 3, size, size)
     with new_rows(path, 'images', shape, 'uint8', job) as rows:
         with tqdm(desc='packing', total=len(names), initial=int(rows.done.sum())) as bar:
@@ -602,7 +603,7 @@ def pack_images(
                 run_threads(work, blocks_of(files, names, rows.done), workers or core_count())
         failed = [(names[i], why) for i, why in sorted(rows.failed.items())]
         kept = [replace(im, captions=[]) if i in rows.failed else im for i, im in enumerate(images)]
-        rows.finish(kept, dict(size=size, resize=resize, failed=failed))
+        rows.finish(kept, dict(about, size=size, resize=resize, failed=failed))
     for name, why in failed: say(f"left out: {why}")
     return Packed(len(names) - len(failed), failed)
 

@@ -16,9 +16,9 @@ def test_a_line_names_the_scores_that_are_there():
     line = score_line({'beam_size': 5, 'BLEU-4': 20.04, 'METEOR': 19.})
     assert line == 'beam 5: BLEU-4 20.0  METEOR 19.0'
 
-# %% ../nbs/18_cli.ipynb #f9a57370
+# %% ../nbs/18_cli.ipynb #0204b093
 def test_every_command_has_its_help():
-    for name in 'prepare encode train evaluate caption'.split():
+    for name in 'prepare data encode train evaluate caption'.split():
         result = CliRunner().invoke(app, [name, '--help'])
         assert result.exit_code == 0 and '--help' in result.output
 
