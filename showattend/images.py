@@ -416,7 +416,7 @@ def read_lines(journal) -> list:
     try: return [json.loads(line) for line in lines]
     except ValueError: return []
 
-# %% ../nbs/03_images.ipynb #217fcebe
+# %% ../nbs/03_images.ipynb #ad738775
 class Rows:
     "An array that is being written to its file row by row, with a journal of what is safe."
     def __init__(self, path: Path, name: str, shape: tuple, dtype, job: dict, journal):
@@ -443,7 +443,7 @@ class Rows:
         try: (job, start, head), blocks = lines[0], lines[1:]
         except (TypeError, ValueError): job = None      # no journal of ours
         if job != self.job or self.partial.stat().st_size < start + self.nbytes:
-            say(f"{self.path.name}: the unfinished file is of another job or source; starting over.")
+            say(f"{self.path.name}: the unfinished file is of another job; starting over.")
             return None
         for rows, failed in blocks:
             self.done[rows] = True
