@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 from .captions import CaptionedImage, InputError, Vocabulary, PAD
 
 # %% auto #0
-__all__ = ['Batch', 'pad_captions', 'choose_split', 'encode_captions', 'PackedCaptions', 'draw_captions', 'CaptionDataset',
-           'sort_windows', 'epoch_order', 'read_ahead', 'mirror_words', 'flip', 'crop_box', 'change_image', 'augment']
+__all__ = ['Batch', 'pad_captions', 'choose_split', 'PackedCaptions', 'draw_captions', 'CaptionDataset', 'sort_windows',
+           'epoch_order', 'read_ahead', 'mirror_words', 'flip', 'crop_box', 'change_image', 'augment']
 
 # %% ../nbs/03a_batches.ipynb #9cd71265
 @dataclass
@@ -47,23 +47,20 @@ def pad_captions(
             captions[i, r, :len(caption)], lengths[i, r] = caption, len(caption)
     return torch.from_numpy(captions), torch.from_numpy(lengths)
 
-# %% ../nbs/03a_batches.ipynb #5e4979a4
+# %% ../nbs/03a_batches.ipynb #9e0bfb7b
 def choose_split(
     images: list[CaptionedImage],
-    split: str | None,  # None: all
-) -> np.ndarray:        # rows
-    "Which records belong to a split and have a caption."
-    keep = [i for i, im in enumerate(images) if split in (None, im.split) and im.captions]
+    split: str | None,     # None: all
+    vocab: Vocabulary,
+) -> tuple[np.ndarray, list]:  # rows, and for each of them its captions as ids
+    "The records of a split that have a caption with words in it."
+    found = [(i, vocab.encode_image(im)) for i, im in enumerate(images)
+             if split in (None, im.split)]
+    keep = [(i, captions) for i, captions in found if captions]
     if not keep:
         raise InputError(f"No image of the split {split!r} has a caption; the splits here are "
                          f"{', '.join(sorted({im.split for im in images})) or 'none'}.")
-    return np.array(keep)
-
-# %% ../nbs/03a_batches.ipynb #2aa86997
-def encode_captions(images: list[CaptionedImage], vocab: Vocabulary) -> list[list[list[int]]]:
-    "For each image its captions as ids, by the vocabulary's own rule where it has one."
-    own = getattr(vocab, 'encode_image', None)
-    return [own(im) if own else [vocab.encode(c) for c in im.captions] for im in images]
+    return np.array([i for i, _ in keep]), [captions for _, captions in keep]
 
 # %% ../nbs/03a_batches.ipynb #7176d503
 class PackedCaptions:
@@ -92,7 +89,7 @@ def draw_captions(encoded: list[list[int]], count: int | None, rng) -> list[list
     if count is None or len(encoded) <= count: return encoded
     return [encoded[i] for i in rng.choice(len(encoded), count, replace=False)]
 
-# %% ../nbs/03a_batches.ipynb #c99bd0bd
+# %% ../nbs/03a_batches.ipynb #0a7015f2
 class CaptionDataset:
     "The images of one split, or their features, with captions as ids."
     def __init__(self,
@@ -102,9 +99,10 @@ class CaptionDataset:
                  split: str | None = None):      # None: all
         if len(rows) != len(images):
             raise InputError(f"There are {len(rows)} rows and {len(images)} records.")
-        self.rows, self.vocab, self.index = rows, vocab, choose_split(images, split)
+        self.rows, self.vocab = rows, vocab
+        self.index, captions = choose_split(images, split, vocab)
         self.images = [images[i] for i in self.index]
-        self.encoded = PackedCaptions(encode_captions(self.images, vocab))
+        self.encoded = PackedCaptions(captions)
         self.longest = self.encoded.longest()
 
     def __len__(self): return len(self.index)

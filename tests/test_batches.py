@@ -74,6 +74,14 @@ def test_captions_are_drawn_without_repetition_and_by_the_seed():
         for caption in said: left.remove(caption)           # each is there as often as it was drawn
     assert 'give a number of at least 1' in message(data.batch, [0], 1)
 
+# %% ../nbs/03a_batches.ipynb #d74513a6
+def test_an_image_whose_captions_hold_no_word_is_not_trained_on():
+    pixels, images = make_scenes(3, size=32)
+    images[1].captions = ['...', '!']
+    data = CaptionDataset(pixels, images, build_vocabulary(images, 1))
+    assert list(data.index) == [0, 2] and len(data.longest) == 2
+    assert data.batch([0, 1]).lengths.min() > 2
+
 # %% ../nbs/03a_batches.ipynb #4bf3a797
 def test_every_item_comes_once_an_epoch():
     longest = np.random.default_rng(1).integers(5, 20, 203)

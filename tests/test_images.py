@@ -84,12 +84,6 @@ def test_a_size_of_nothing_and_an_unknown_mode():
     for size in ((1, 1), (1, 10000), (10000, 1)):
         assert all(to_array(Image.new('RGB', size), 16, m).shape == (3, 16, 16) for m in RESIZES)
 
-# %% ../nbs/03_images.ipynb #a75d06ec
-def test_paths_that_lead_out():
-    assert safe_path('val2014/a..b.jpg') == 'val2014/a..b.jpg'
-    for name in ('../a.jpg', '/etc/passwd', 'a/../../b', 'C:/a.jpg', '..\\a.jpg', '', 'a\0b'):
-        assert 'no path inside' in message(safe_path, name)
-
 # %% ../nbs/03_images.ipynb #841f95ff
 def test_a_member_goes_by_every_end_of_its_path():
     paths = member_names(['all/y/2.jpg', '4.jpg', '__MACOSX/all/3.jpg', '../5.jpg', '/6.jpg'])
@@ -221,7 +215,7 @@ class TinyEncoder(torch.nn.Module):
     def forward(self, images):  # (I, 3, H, W) uint8 -> (I, P, 8)
         return self.layers(images.float() / 255).flatten(2).transpose(1, 2)
 
-# %% ../nbs/03_images.ipynb #b08358b8
+# %% ../nbs/03_images.ipynb #7e00f8bf
 def test_stored_features_are_those_of_the_encoder():
     encoder = TinyEncoder()
     with tempfile.TemporaryDirectory() as tmp:
@@ -232,7 +226,6 @@ def test_stored_features_are_those_of_the_encoder():
         expected = encoder.eval()(torch.from_numpy(pixels)).half().detach().numpy()
         assert features.shape == (5, 4, 8) and np.allclose(features, expected, atol=2e-3)
         assert about == {'encoder': {'name': 'tiny'}, 'size': 32, 'precision': 'float32'}
-        check_identity(about, encoder)
 
 # %% ../nbs/03_images.ipynb #f8d9a99a
 @unittest.skipUnless((data_folder()/'flickr8k').exists(), 'needs Flickr8k under SHOWATTEND_DATA')
