@@ -98,13 +98,13 @@ class Choice(NamedTuple):
     parent: Tensor  # (I, B) from which beam
     token: Tensor   # (I, B) by which word
 
-# %% ../nbs/08_search.ipynb #b513df9d
+# %% ../nbs/08_search.ipynb #a915651f
 @dataclass(frozen=True)
 class Beam:
     "Keeps the best K. Other ways to choose have the same three properties and `choose`."
     size: int                                   # K
     beams = property(lambda self: self.size)    # how many are kept at each step, B
-    roots = property(lambda self: [0])          # of the B beams, alike at first: those to begin with
+    roots = property(lambda self: [0])          # all B are alike at first: those to begin with
     lists = property(lambda self: 1)            # how many lists of captions come of it
 
     def choose(self, live: Tensor, words: Tensor) -> Choice:  # (I, B), (I, B, V)
@@ -164,7 +164,7 @@ def settled(
     hope = live.view(*score.shape[:2], -1).amax(-1) / divisor
     return (hope <= score[..., captions - 1]).all(-1)
 
-# %% ../nbs/08_search.ipynb #4110448f
+# %% ../nbs/08_search.ipynb #64f8ff99
 def check_search(choose, settings: Settings):
     "Raises `InputError` on what can't be searched with."
     s = settings
@@ -173,11 +173,11 @@ def check_search(choose, settings: Settings):
     if s.max_length < 2:
         raise InputError(f"A caption needs a word and <end>; max_length is {s.max_length}.")
     if not 0 <= s.length_penalty < float('inf'):
-        raise InputError(f"length_penalty is {s.length_penalty}; it must be 0 or more (1 is usual).")
+        raise InputError(f"length_penalty is {s.length_penalty}; it must be 0 or more (1: usual).")
     if s.length_form not in LENGTHS:
         raise InputError(f"length_form is {s.length_form!r}; known: {', '.join(LENGTHS)}.")
     if s.captions is not None and not 1 <= s.captions <= choose.size:
-        raise InputError(f"captions is {s.captions}; a beam of {choose.size} can give 1 to as many.")
+        raise InputError(f"captions is {s.captions}; a beam can give 1 to {choose.size}.")
 
 # %% ../nbs/08_search.ipynb #1f1162f9
 def image_batch(features) -> Tensor:

@@ -27,13 +27,13 @@ def test_an_unknown_attention_is_named_with_those_that_exist():
     shape = DecoderConfig(vocab_size=9, feature_size=4, attention='sharp')
     with pytest.raises(InputError, match="no attention 'sharp'; known: additive"): DecoderLayers(shape)
 
-# %% ../nbs/06_decoder.ipynb #d30a2a6b
+# %% ../nbs/06_decoder.ipynb #bbbe55fe
 def test_keep_takes_rows_and_keys_of_the_given_images():
-    decoder = AttentionDecoder(DecoderConfig(10, 6, 8, 8, 8)).eval()
-    features, tokens, which = torch.randn(3, 4, 6), torch.arange(6), torch.tensor([2, 0])
-    state = decoder.start(features).repeat(2)
-    every, _ = decoder.step(tokens, state)
-    some, _ = decoder.step(tokens.view(3, 2)[which].flatten(), state.keep(which))
+    small = AttentionDecoder(DecoderConfig(10, 6, 8, 8, 8)).eval()
+    said, which = torch.arange(6), torch.tensor([2, 0])
+    before = small.start(torch.randn(3, 4, 6)).repeat(2)
+    every, _ = small.step(said, before)
+    some, _ = small.step(said.view(3, 2)[which].flatten(), before.keep(which))
     assert torch.allclose(some, every.view(3, 2, -1)[which].flatten(0, 1), atol=1e-6)
 
 # %% ../nbs/06_decoder.ipynb #29605860
