@@ -33,7 +33,7 @@ __all__ = ['TURNS', 'MAX_PIXELS', 'MAX_BYTES', 'FORMATS', 'RESIZES', 'PADDING', 
            'Rows', 'say', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter', 'raise_',
            'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_size', 'discard_failures',
            'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating', 'encode_batch',
-           'pack_features', 'encode_rows', 'encoder_identity', 'check_identity', 'check_encoding']
+           'pack_features', 'encode_rows', 'normalisation', 'check_identity', 'check_encoding']
 
 # %% ../nbs/03_images.ipynb #c1600a34
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -696,7 +696,7 @@ def encode_batch(
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
         return encoder(torch.from_numpy(images).to(device)).half().cpu().numpy()
 
-# %% ../nbs/03_images.ipynb #9829b215
+# %% ../nbs/03_images.ipynb #642067cd
 def pack_features(
     source: str | Path,          # a file from `pack_images`
     path: str | Path,            # the HDF5 file to write
@@ -707,7 +707,8 @@ def pack_features(
     "Encodes every image of a packed file once and writes the features, in half precision."
     rows, images, about = read_hdf5(source)
     check_encoding(source, about, batch_size, precision)
-    about = {**about, 'encoder': encoder_identity(encoder), 'precision': precision}
+    about |= dict(encoder=encoder.identity, normalisation=normalisation(encoder),
+                  precision=precision)
     stamp = [str(Path(source).resolve()), os.stat(source).st_size, os.stat(source).st_mtime_ns]
     with evaluating(encoder):
         shape = len(rows), *encode_batch(encoder, np.array(rows[:1]), precision).shape[1:]
@@ -728,20 +729,19 @@ def encode_rows(out: Rows, rows: np.ndarray, encoder, batch_size: int, precision
                              f"{start} and after). Check its weights.")
         out.write(todo, features)
 
-# %% ../nbs/03_images.ipynb #e44d91fe
-def encoder_identity(encoder) -> dict:
-    "What features depend on: the encoder's own `identity`, and its normalisation where it has one."
-    identity = dict(encoder.identity)
-    for key in ('mean', 'std'):
-        if isinstance(value := getattr(encoder, key, None), torch.Tensor):
-            identity[key] = [round(v, 6) for v in value.flatten().tolist()]
-    return json.loads(json.dumps(identity))             # lists for tuples, as it is read back
+# %% ../nbs/03_images.ipynb #74910717
+def normalisation(encoder) -> dict:
+    "The mean and spread that an encoder subtracts and divides by, where it has them."
+    parts = {key: getattr(encoder, key, None) for key in ('mean', 'std')}
+    return {key: [round(v, 6) for v in part.flatten().tolist()]
+            for key, part in parts.items() if isinstance(part, torch.Tensor)}
 
-# %% ../nbs/03_images.ipynb #2155ce4d
+# %% ../nbs/03_images.ipynb #20f0ab17
 def check_identity(about: dict, encoder):
     "Raises `InputError` unless a file's features are those of this encoder."
     if 'encoder' not in about: raise InputError("This file holds images, and no features.")
-    made, mine = about['encoder'], encoder_identity(encoder)
+    made = {**about['encoder'], **about.get('normalisation', {})}
+    mine = json.loads(json.dumps({**encoder.identity, **normalisation(encoder)}))
     wrong = [key for key in made.keys() & mine.keys() if made[key] != mine[key]]
     for key in sorted(wrong, key=list(made).index):
         raise InputError(f"These features come from another encoder: its {key} is {made[key]}, and "

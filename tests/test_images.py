@@ -221,7 +221,7 @@ class TinyEncoder(torch.nn.Module):
     def forward(self, images):  # (I, 3, H, W) uint8 -> (I, P, 8)
         return self.layers(images.float() / 255).flatten(2).transpose(1, 2)
 
-# %% ../nbs/03_images.ipynb #b08358b8
+# %% ../nbs/03_images.ipynb #306e54df
 def test_stored_features_are_those_of_the_encoder():
     encoder = TinyEncoder()
     with tempfile.TemporaryDirectory() as tmp:
@@ -231,7 +231,7 @@ def test_stored_features_are_those_of_the_encoder():
         assert encoder.training and records == read_hdf5(source)[1]
         expected = encoder.eval()(torch.from_numpy(pixels)).half().detach().numpy()
         assert features.shape == (5, 4, 8) and np.allclose(features, expected, atol=2e-3)
-        assert about == {'encoder': {'name': 'tiny'}, 'size': 32, 'precision': 'float32'}
+        assert about == dict(encoder={'name': 'tiny'}, normalisation={}, size=32, precision='float32')
         check_identity(about, encoder)
 
 # %% ../nbs/03_images.ipynb #f8d9a99a
