@@ -1,5 +1,5 @@
 """Packing, its archives and its journal: what would be too long for the chapter."""
-import json, os, pickle, tarfile, tempfile, unittest.mock, zipfile
+import pickle, tarfile, tempfile, unittest.mock, zipfile
 import io
 from pathlib import Path
 import h5py
