@@ -33,13 +33,14 @@ __all__ = ['TURNS', 'MAX_PIXELS', 'MAX_BYTES', 'FORMATS', 'RESIZES', 'PADDING', 
            'Rows', 'say', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter', 'raise_',
            'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_size', 'discard_failures',
            'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating', 'encode_batch',
-           'pack_features', 'encode_rows', 'encoder_identity', 'check_identity', 'check_encoding']
+           'pack_features', 'encode_rows', 'normalisation', 'check_identity', 'check_encoding']
 
-# %% ../nbs/03_images.ipynb #b9454080
+# %% ../nbs/03_images.ipynb #c1600a34
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
+# %% ../nbs/03_images.ipynb #77a0aac7
 def turn_upright(image: Image.Image) -> Image.Image:
     "Turned as its EXIF tag says; a tag that can't be read says nothing."
     try: turn = TURNS.get(image.getexif().get(0x0112))
@@ -100,9 +101,10 @@ def decode(
         raise InputError(f"{name} is no image that Pillow can read ({why}). Give a JPEG or PNG "
                          "file, and check that it opens in a viewer.") from e
 
-# %% ../nbs/03_images.ipynb #c5f2ee01
+# %% ../nbs/03_images.ipynb #74683f58
 RESIZES = 'squash', 'crop', 'pad'
 
+# %% ../nbs/03_images.ipynb #0f93afde
 def draft_size(
     stored: tuple[int, int],  # width and height of the file
     size: int,                # of the square that is wanted
@@ -125,9 +127,10 @@ def open_image(
     raise InputError(f"An image is given as a path, as bytes or as a PIL image, not as "
                      f"{type(source).__name__}. Of an array, Image.fromarray makes one.")
 
-# %% ../nbs/03_images.ipynb #f2cdfe7b
+# %% ../nbs/03_images.ipynb #32add4ee
 PADDING = 124, 116, 104     # the mean colour of ImageNet: about zero after its normalisation
 
+# %% ../nbs/03_images.ipynb #dfbc6a74
 def resize_image(image: Image.Image, size: int, resize: str = 'squash') -> Image.Image:
     "An RGB image as a square of `size` pixels: bicubic, antialiased."
     if resize == 'squash':
@@ -239,9 +242,10 @@ class ZipFiles(Archive):
             raise InputError(f"{name} in {self.path} can't be read ({e}). Download the zip "
                              "again, or unpack it by hand.") from e
 
-# %% ../nbs/03_images.ipynb #b5fb0af7
+# %% ../nbs/03_images.ipynb #fba26e5b
 TAR_ERRORS = tarfile.TarError, zlib.error, EOFError, OSError, ValueError, LZMAError
 
+# %% ../nbs/03_images.ipynb #4f2cb5e9
 class TarFiles(Archive):
     "Images in a tar, compressed or not."
     def index(self):
@@ -348,12 +352,13 @@ def new_hdf5(
             yield f
         finish_file(partial, path, journal)
 
-# %% ../nbs/03_images.ipynb #9f222951
+# %% ../nbs/03_images.ipynb #46c471a3
 def write_about(f: h5py.File, images: list[CaptionedImage], attributes: dict):
     "Records and attributes into an open file."
     f['records'] = json.dumps([asdict(im) for im in images], ensure_ascii=False)
     for key, value in attributes.items(): f.attrs[key] = json.dumps(value)
 
+# %% ../nbs/03_images.ipynb #f9471104
 def finish_file(partial: Path, path: Path, journal):
     "Waits until a file is on the disk, gives it its name, and removes its journal."
     with open(partial, 'r+b') as f: os.fsync(f.fileno())
@@ -377,13 +382,14 @@ def write_uint8(array: np.ndarray) -> np.ndarray:
                          "Multiply floats in [0, 1] by 255, round, and convert them.")
     return array
 
-# %% ../nbs/03_images.ipynb #30bdab21
+# %% ../nbs/03_images.ipynb #f95dd942
 def reserve(file: Path, size: int):
     "Makes a file that long, and takes the room for it from the disk now."
     with open(file, 'r+b' if file.exists() else 'wb') as f:
         f.truncate(size)
         if hasattr(os, 'posix_fallocate'): os.posix_fallocate(f.fileno(), 0, size)
 
+# %% ../nbs/03_images.ipynb #3e12b48d
 def create_rows(partial: Path, name: str, shape: tuple, dtype) -> tuple[int, bytes]:
     "A new file with room for an array; returns where the array starts and what stands before it."
     size = np.dtype(dtype).itemsize * math.prod(shape)
@@ -397,11 +403,12 @@ def create_rows(partial: Path, name: str, shape: tuple, dtype) -> tuple[int, byt
     reserve(partial, start + size)
     with open(partial, 'rb') as f: return start, f.read(start)
 
-# %% ../nbs/03_images.ipynb #1e80d447
+# %% ../nbs/03_images.ipynb #8cd33b1c
 def write_line(journal, line):
     "One line at the end of the journal, in a single call: it is there or it is not."
     journal.write(json.dumps(line).encode() + b'\n')
 
+# %% ../nbs/03_images.ipynb #a2b611bb
 def read_lines(journal) -> list:
     "The whole lines of a journal; one that was cut off by a kill doesn't count."
     journal.seek(0)
@@ -409,7 +416,7 @@ def read_lines(journal) -> list:
     try: return [json.loads(line) for line in lines]
     except ValueError: return []
 
-# %% ../nbs/03_images.ipynb #180cb0eb
+# %% ../nbs/03_images.ipynb #ad738775
 class Rows:
     "An array that is being written to its file row by row, with a journal of what is safe."
     def __init__(self, path: Path, name: str, shape: tuple, dtype, job: dict, journal):
@@ -436,12 +443,12 @@ class Rows:
         try: (job, start, head), blocks = lines[0], lines[1:]
         except (TypeError, ValueError): job = None      # no journal of ours
         if job != self.job or self.partial.stat().st_size < start + self.nbytes:
-            say(f"{self.path}: the unfinished file is of another job or source; starting over.")
+            say(f"{self.path.name}: the unfinished file is of another job; starting over.")
             return None
         for rows, failed in blocks:
             self.done[rows] = True
             self.failed |= {int(row): why for row, why in failed.items()}
-        say(f"{self.path}: going on after {self.done.sum():,} of {len(self.done):,} rows.")
+        say(f"{self.path.name}: going on after {self.done.sum():,} of {len(self.done):,} rows.")
         return self.rewind(start, bytes.fromhex(head))
 
     def rewind(self, start: int, head: bytes) -> tuple[int, bytes]:
@@ -473,15 +480,16 @@ class Rows:
         with h5py.File(self.partial, 'r+') as f: write_about(f, images, about)
         finish_file(self.partial, self.path, self.journal)
 
-# %% ../nbs/03_images.ipynb #eb4c9ef8
+# %% ../nbs/03_images.ipynb #18ec8057
 def say(text: str): tqdm.write(text, file=sys.stderr)
 
+# %% ../nbs/03_images.ipynb #787bfb7f
 def write_all(file, value: np.ndarray):
     "Writes an array whole: the system may take it in pieces."
     left = memoryview(np.ascontiguousarray(value)).cast('B')
     while left: left = left[file.write(left):]
 
-# %% ../nbs/03_images.ipynb #41472bc0
+# %% ../nbs/03_images.ipynb #9a9c161a
 @contextmanager
 def new_rows(
     path: str | Path,   # the HDF5 file to write
@@ -501,6 +509,7 @@ def new_rows(
             raise InputError(f"Can't write {path}, {math.prod(shape) * np.dtype(dtype).itemsize:,}"
                              f" bytes long ({e}). {DISK}") from e
 
+# %% ../nbs/03_images.ipynb #0d66d60e
 def discard(path: Path, journal):
     "Removes an unfinished file."
     for file in (Path(f'{path}.partial'), Path(journal.name)): file.unlink(missing_ok=True)
@@ -521,7 +530,7 @@ def job_of(files: ImageFiles, images: list[CaptionedImage], size: int, resize: s
     return dict(size=size, resize=resize, source=str(files.path.resolve()), photos=sha,
                 pillow=PIL.__version__)
 
-# %% ../nbs/03_images.ipynb #eee576ca
+# %% ../nbs/03_images.ipynb #97c28fa8
 def blocks_of(
     files: ImageFiles,
     names: list[str],
@@ -534,6 +543,7 @@ def blocks_of(
         rows = left[k:k+length]
         yield rows, [getter(files, names[i], files.in_order) for i in rows]
 
+# %% ../nbs/03_images.ipynb #9db684fa
 def getter(files: ImageFiles, name: str, now: bool):
     "A function that reads an image; `now` reads it at once and keeps the content or the error."
     if not now: return lambda: files.get(name)
@@ -541,6 +551,7 @@ def getter(files: ImageFiles, name: str, now: bool):
     except InputError as e: return partial(raise_, e)
     return lambda: content
 
+# %% ../nbs/03_images.ipynb #d26eb91e
 def raise_(error): raise error
 
 # %% ../nbs/03_images.ipynb #00739699
@@ -607,20 +618,21 @@ def pack_images(
     for name, why in failed: say(f"left out: {why}")
     return Packed(len(names) - len(failed), failed)
 
-# %% ../nbs/03_images.ipynb #81bd6f17
+# %% ../nbs/03_images.ipynb #a341e4c5
 def check_size(size: int, resize: str):
     "Raises `InputError` before any work is done for nothing."
     if size < 1: raise InputError(f"An image can't be {size} pixels wide.")
     if resize not in RESIZES:
         raise InputError(f"There is no resize mode {resize!r}; known: {', '.join(RESIZES)}.")
 
+# %% ../nbs/03_images.ipynb #40eaee7f
 @contextmanager
 def discard_failures(rows: Rows):
     "A run that stops since too much fails leaves nothing: its source has to change anyway."
     try: yield
     except InputError: discard(rows.path, rows.journal); raise
 
-# %% ../nbs/03_images.ipynb #47d334c0
+# %% ../nbs/03_images.ipynb #bdd67f82
 class MappedRows(np.memmap):
     "Rows of a file as an array. What is pickled is where they lie, so workers can share them."
     def __reduce__(self):
@@ -629,6 +641,7 @@ class MappedRows(np.memmap):
 
     def __getitem__(self, items): return np.asarray(super().__getitem__(items))
 
+# %% ../nbs/03_images.ipynb #cb106408
 def map_file(path, dtype, offset, shape) -> MappedRows:
     "Maps an array that lies in one piece in a file."
     return MappedRows(path, np.dtype(dtype), 'r', offset, tuple(shape))
@@ -684,7 +697,7 @@ def encode_batch(
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
         return encoder(torch.from_numpy(images).to(device)).half().cpu().numpy()
 
-# %% ../nbs/03_images.ipynb #9829b215
+# %% ../nbs/03_images.ipynb #642067cd
 def pack_features(
     source: str | Path,          # a file from `pack_images`
     path: str | Path,            # the HDF5 file to write
@@ -695,7 +708,8 @@ def pack_features(
     "Encodes every image of a packed file once and writes the features, in half precision."
     rows, images, about = read_hdf5(source)
     check_encoding(source, about, batch_size, precision)
-    about = {**about, 'encoder': encoder_identity(encoder), 'precision': precision}
+    about |= dict(encoder=encoder.identity, normalisation=normalisation(encoder),
+                  precision=precision)
     stamp = [str(Path(source).resolve()), os.stat(source).st_size, os.stat(source).st_mtime_ns]
     with evaluating(encoder):
         shape = len(rows), *encode_batch(encoder, np.array(rows[:1]), precision).shape[1:]
@@ -716,20 +730,19 @@ def encode_rows(out: Rows, rows: np.ndarray, encoder, batch_size: int, precision
                              f"{start} and after). Check its weights.")
         out.write(todo, features)
 
-# %% ../nbs/03_images.ipynb #e44d91fe
-def encoder_identity(encoder) -> dict:
-    "What features depend on: the encoder's own `identity`, and its normalisation where it has one."
-    identity = dict(encoder.identity)
-    for key in ('mean', 'std'):
-        if isinstance(value := getattr(encoder, key, None), torch.Tensor):
-            identity[key] = [round(v, 6) for v in value.flatten().tolist()]
-    return json.loads(json.dumps(identity))             # lists for tuples, as it is read back
+# %% ../nbs/03_images.ipynb #74910717
+def normalisation(encoder) -> dict:
+    "The mean and spread that an encoder subtracts and divides by, where it has them."
+    parts = {key: getattr(encoder, key, None) for key in ('mean', 'std')}
+    return {key: [round(v, 6) for v in part.flatten().tolist()]
+            for key, part in parts.items() if isinstance(part, torch.Tensor)}
 
-# %% ../nbs/03_images.ipynb #2155ce4d
+# %% ../nbs/03_images.ipynb #20f0ab17
 def check_identity(about: dict, encoder):
     "Raises `InputError` unless a file's features are those of this encoder."
     if 'encoder' not in about: raise InputError("This file holds images, and no features.")
-    made, mine = about['encoder'], encoder_identity(encoder)
+    made = {**about['encoder'], **about.get('normalisation', {})}
+    mine = json.loads(json.dumps({**encoder.identity, **normalisation(encoder)}))
     wrong = [key for key in made.keys() & mine.keys() if made[key] != mine[key]]
     for key in sorted(wrong, key=list(made).index):
         raise InputError(f"These features come from another encoder: its {key} is {made[key]}, and "
