@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'Out', 'Seed', 'Device', 'Precision', 'Model', 'SHOWN', 'main', 'pick_device', 'check_precision', 'wrote',
            'fetch_first', 'report', 'prepare', 'data', 'encode', 'encoder_for', 'load_sets', 'new_model',
-           'command_line', 'run_training', 'train', 'parse_beams', 'score_line', 'evaluate', 'caption']
+           'command_line', 'start_words', 'run_training', 'train', 'parse_beams', 'score_line', 'evaluate', 'caption']
 
 # %% ../nbs/18_cli.ipynb #1e841bca
 import shlex, sys
@@ -139,13 +139,13 @@ def encoder_for(about: dict):
     if 'encoder' in about: return encoder_of(about['encoder'])
     return ImageEncoder('scene_cnn', image_size=about['size']).fine_tune(0)
 
-# %% ../nbs/18_cli.ipynb #3bab4364
-def load_sets(data: Path, min_count: int):
+# %% ../nbs/18_cli.ipynb #8f22cae8
+def load_sets(data: Path, words: dict):     # what `build_vocabulary` is told
     "Training and validation sets of a packed file, their vocabulary, and the file's attributes."
     from showattend.images import read_hdf5
     from showattend.batches import CaptionDataset
     rows, images, about = read_hdf5(data)
-    vocab = build_vocabulary(images, min_count)
+    vocab = build_vocabulary(images, **words)
     train, val = (CaptionDataset(rows, images, vocab, split) for split in ('train', 'val'))
     return train, val, vocab, about
 
@@ -162,18 +162,32 @@ def command_line() -> str:
     "The command that is running, as it was typed."
     return shlex.join(['showattend', *sys.argv[1:]])
 
-# %% ../nbs/18_cli.ipynb #6c5749ab
-def run_training(data: Path, out: Path, config, sizes: dict, min_count: int, resume: bool, device):
+# %% ../nbs/18_cli.ipynb #391711e2
+def start_words(model, vectors: Path | None, vocab):
+    "Gives the decoder's embeddings the vectors of a file to start from."
+    import torch
+    from showattend.words import load_vectors
+    if not vectors: return
+    weight, found = model.decoder.embedding.weight, load_vectors(vectors, vocab)
+    if weight.shape != found.shape:
+        raise InputError(f"The vectors of {vectors} have {found.shape[1]} numbers a word. Add "
+                         f"--embedding-size {found.shape[1]}.")
+    with torch.no_grad(): weight.copy_(found)
+
+# %% ../nbs/18_cli.ipynb #b1067b20
+def run_training(data: Path, out: Path, config, sizes: dict, words: dict, vectors: Path | None,
+                 resume: bool, device):
     "Builds a captioner for a packed file, fits it, and writes the record of the run."
     import torch
     from showattend.captioner import Captioner
     from showattend.reproduce import environment, save_record
     from showattend.training import fit
     torch.manual_seed(config.seed)
-    train, val, vocab, about = load_sets(data, min_count)
+    train, val, vocab, about = load_sets(data, words)
     encoder = encoder_for(about)
     model = new_model(encoder, vocab, sizes, 'encoder' in about)
-    note = dict(command=command_line(), config=asdict(config), data=about,
+    start_words(model, vectors, vocab)
+    note = dict(command=command_line(), config=asdict(config), words=words, data=about,
                 environment=environment())
     def keep(best):
         Captioner(best.encoder or encoder, best.decoder, vocab, note).save_pretrained(out/'model')
@@ -181,7 +195,7 @@ def run_training(data: Path, out: Path, config, sizes: dict, min_count: int, res
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     save_record(out/'run.json', {**note, 'trained_parameters': trained, 'history': history})
 
-# %% ../nbs/18_cli.ipynb #7da42025
+# %% ../nbs/18_cli.ipynb #7f380a95
 @app.command()
 def train(
     data: Annotated[Path, Argument(help="A file from `encode`, or images from `prepare`.")],
@@ -197,6 +211,10 @@ def train(
     attention_size: int = 512,
     embedding_size: int = 512,
     min_count: Annotated[int, Option(help="Words rarer than this become <unk>.")] = 5,
+    vocab_size: Annotated[int | None, Option(help="At most so many words.")] = None,
+    tokenizer: Annotated[str, Option(help="words, nltk, or given (the file's tokens).")] = 'words',
+    word_vectors: Annotated[Path | None,
+                            Option(help="Vectors to start from, in GloVe's form.")] = None,
     precision: Precision = 'float32',
     resume: Annotated[bool, Option(help="Go on from the last checkpoint.")] = False,
     seed: Seed = 0,
@@ -209,7 +227,8 @@ def train(
                          ema_decay=ema_decay, precision=check_precision(precision), seed=seed)
     sizes = dict(embedding_size=embedding_size, hidden_size=hidden_size,
                  attention_size=attention_size, dropout=dropout)
-    run_training(data, out, config, sizes, min_count, resume, pick_device(device))
+    words = dict(min_count=min_count, size=vocab_size, tokenizer=tokenizer)
+    run_training(data, out, config, sizes, words, word_vectors, resume, pick_device(device))
     wrote(out/'model')
 
 # %% ../nbs/18_cli.ipynb #6667c791

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PARTS', 'CaptioningModel', 'one_cycle_rate', 'autocast', 'TrainConfig', 'Run', 'train_step', 'mean_loss',
            'train_epoch', 'write_captions', 'validate', 'random_state', 'set_random_state', 'save_checkpoint',
-           'read_checkpoint', 'differences', 'check_vocabulary', 'check_run', 'load_checkpoint', 'report',
-           'finish_epoch', 'keep', 'open_run', 'fit']
+           'read_checkpoint', 'differences', 'check_tokenizer', 'check_vocabulary', 'check_run', 'load_checkpoint',
+           'report', 'finish_epoch', 'keep', 'open_run', 'fit']
 
 # %% ../nbs/10_training.ipynb #d2689d4e
 import json, math, os, time
@@ -177,14 +177,14 @@ def set_random_state(state: dict):
     gpus = state.get('gpu_rng', [])
     if gpus and len(gpus) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(gpus)
 
-# %% ../nbs/10_training.ipynb #e49d67de
+# %% ../nbs/10_training.ipynb #850e812e
 PARTS = ('model', 'ema', 'optimizer', 'schedule')
 
 def save_checkpoint(run: Run, path: Path, vocab: Vocabulary):
     "Writes the whole run under a temporary name, then renames it."
     content = {name: getattr(run, name).state_dict() for name in PARTS} | random_state()
     content |= dict(epoch=run.epoch, history=run.history, best=run.best,
-                    config=asdict(run.config), words=vocab.words)
+                    config=asdict(run.config), words=vocab.words, tokenizer=vocab.tokenizer)
     partial = path.with_name(path.name + '.partial')
     torch.save(content, partial)
     os.replace(partial, path)
@@ -207,6 +207,13 @@ def differences(theirs: dict, ours: dict) -> str:
     keys = [k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k)]
     return ', '.join(f'{k} ({theirs.get(k)!r} there, {ours.get(k)!r} here)' for k in keys)
 
+# %% ../nbs/10_training.ipynb #fce72921
+def check_tokenizer(path: Path, theirs: str, ours: str):
+    "Raises `InputError` when captions were cut into words in another way."
+    if theirs == ours: return
+    raise InputError(f"{path} was trained with the tokenizer {theirs!r}, and here it is {ours!r}. "
+                     "Resume with the settings it was started with.")
+
 # %% ../nbs/10_training.ipynb #36efe8a4
 def check_vocabulary(path: Path, theirs: list[str], ours: list[str]):
     "Raises `InputError` with the first word that differs."
@@ -225,10 +232,11 @@ def check_run(path: Path, content: dict, run: Run):
         raise InputError(f"{path} was started otherwise: {found}. Resume with the same settings "
                          "and data, or start anew.")
 
-# %% ../nbs/10_training.ipynb #51228532
+# %% ../nbs/10_training.ipynb #8426f893
 def load_checkpoint(run: Run, path: Path, vocab: Vocabulary):
     "Puts a checkpoint's content into a run of the same configuration and vocabulary."
     content = read_checkpoint(path)
+    check_tokenizer(path, content.get('tokenizer', 'words'), vocab.tokenizer)
     check_vocabulary(path, content['words'], vocab.words)
     check_run(path, content, run)
     try:
