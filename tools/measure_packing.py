@@ -1,7 +1,7 @@
 """Packing and reading against the plain loop, in one run:  python tools/measure_packing.py OUT.json [--rounds 3]
 
 Needs Flickr8k under SHOWATTEND_DATA. The plain loop is that of the tutorials: decode with Pillow, resize, write one by one."""
-import argparse, gc, io, json, os, statistics, sys, tempfile, time, zipfile
+import argparse, gc, io, json, statistics, sys, tempfile, time, zipfile
 from pathlib import Path
 import h5py
 import numpy as np
@@ -86,7 +86,7 @@ if __name__ == '__main__':
     where, flickr = environment(), data_folder()/'flickr8k'
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
-        record = dict(command=f"python tools/measure_packing.py {args.out} --rounds {args.rounds}",
+        record = dict(command=" ".join(["python", *sys.argv]),
                       environment=where, threads=core_count())
         records = read_karpathy(flickr, 'dataset_flickr8k.json')
         record['flickr8k'] = compare(records, flickr/'Flickr8k_Dataset.zip', tmp, args.rounds)
