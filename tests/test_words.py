@@ -18,12 +18,12 @@ def message(function, *args, **kwargs):
     except InputError as error: return str(error)
     raise AssertionError(f'{function.__name__} raised no InputError')
 
-# %% ../nbs/01b_words.ipynb #211f3272
+# %% ../nbs/01b_words.ipynb #fc76a10f
 def test_a_rate_is_a_share_of_occurrences():
-    images = [CaptionedImage('1', '1', ['a a a dog']), CaptionedImage('2', '2', ['a cat', '…'], 'val'),
-              CaptionedImage('3', '3', ['…'], 'test')]
-    assert out_of_vocabulary(images, Vocabulary(['a'])) == {'train': 1/4, 'val': 1/2}
-    assert out_of_vocabulary(images, Vocabulary(['a', 'dog', 'cat'])) == {'train': 0, 'val': 0}
+    few = [CaptionedImage('1', '1', ['a a a dog']), CaptionedImage('2', '2', ['a cat', '…'], 'val'),
+           CaptionedImage('3', '3', ['…'], 'test')]
+    assert out_of_vocabulary(few, Vocabulary(['a'])) == {'train': 1/4, 'val': 1/2}
+    assert out_of_vocabulary(few, Vocabulary(['a', 'dog', 'cat'])) == {'train': 0, 'val': 0}
 
 # %% ../nbs/01b_words.ipynb #ab41690f
 def delete_punctuation(caption):

@@ -1,7 +1,7 @@
 """Reads, cuts, counts and encodes as many captions as COCO has, in fresh processes, and records time and memory.
 
 `python tools/text_scale.py` (needs coco/annotations/captions_val2017.json under SHOWATTEND_DATA)"""
-import argparse, json, random, resource, subprocess, sys, tempfile, time
+import argparse, json, random, re, resource, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +31,12 @@ def write_karpathy(captions, folder):
 
 FORMS = {'coco': (write_coco, 'words'), 'karpathy': (write_karpathy, 'given')}
 
+def peak_bytes():
+    "The most memory this process has held. On Linux getrusage counts the parent's from before the exec, too."
+    status = Path('/proc/self/status')
+    if status.exists(): return int(re.search(r'VmHWM:\s*(\d+) kB', status.read_text())[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
 def measure(folder, form):
     "Everything from the file to ids, in this process, which should be fresh."
     from showattend.captions import build_vocabulary
@@ -40,11 +46,10 @@ def measure(folder, form):
     vocab = build_vocabulary(found, 5, tokenizer=FORMS[form][1]); times.append(time.perf_counter())
     ids = [vocab.encode_image(im) for im in found]; times.append(time.perf_counter())
     seconds = [round(b - a, 2) for a, b in zip(times, times[1:])]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
     return dict(form=form, tokenizer=vocab.tokenizer, images=len(found), captions=sum(map(len, ids)), words=len(vocab) - 4,
                 left_out=len(found.left_out), different=len({c for im in found for c in im.captions}),
                 seconds=dict(zip(('read', 'count', 'encode'), seconds), all=round(times[-1] - times[0], 2)),
-                peak_bytes=peak)
+                cpu_seconds=round(time.process_time(), 2), peak_bytes=peak_bytes())
 
 def run(annotations, form, images=IMAGES):
     "Makes the file and measures it in a process of its own."
