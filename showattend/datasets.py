@@ -332,12 +332,13 @@ KARPATHY = dict(
 # %% ../nbs/03b_datasets.ipynb #d414c434
 FLICKR8K_AT = 'https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/'
 
-# %% ../nbs/03b_datasets.ipynb #7ce1832e
+# %% ../nbs/03b_datasets.ipynb #0d23ff02
 FLICKR8K = Source(
     'flickr8k',
     (SourceFile(**KARPATHY, also=('dataset_flickr8k.json',)),
      SourceFile('Flickr8k_text.zip', FLICKR8K_AT + 'Flickr8k_text.zip',
-                checksum='bf6c1abcb8e4a833b7f922104de18627', also=('Flickr8k.token.txt',))),
+                checksum='bf6c1abcb8e4a833b7f922104de18627', also=('Flickr8k.token.txt',)),
+     SourceFile('captions.txt')),       # Kaggle's
     (SourceFile('Flickr8k_Dataset.zip', FLICKR8K_AT + 'Flickr8k_Dataset.zip',
                 checksum='f18a1e2920de5bd84dae7cf08ec78978',
                 also=('Flicker8k_Dataset', 'Flickr8k_Dataset')),),    # 'Flicker' is theirs
