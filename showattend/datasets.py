@@ -46,7 +46,7 @@ from tqdm.auto import tqdm
 from .captions import CaptionedImage, InputError, count_words, data_folder, tokenize
 from .captions import path_fault, read_karpathy, unreadable, write_text
 from .formats import CaptionSet, read_captions
-from .images import ImageFiles, Packed, check_size, core_count, decode_array, new_rows
+from .images import ImageFiles, Packed, check_square, core_count, decode_array, new_rows
 from .images import pack_images, read_hdf5
 from .scenes import caption_scene, draw_scene, make_scene, make_scenes
 
@@ -716,7 +716,7 @@ def plan_prepare(
     allow_missing: bool = False,        # pack what is there when photos are missing
 ) -> Plan:
     "Looks at all that can be known before the work."
-    check_size(224 if size is None else size, resize)
+    check_square(224 if size is None else size, resize)
     if dataset == 'scenes': return plan_scenes(out, count, size or 128, seed)
     return plan_photos(open_dataset(dataset, data, seed), out, size or 224, resize, allow_missing)
 

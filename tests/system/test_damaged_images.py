@@ -180,7 +180,7 @@ def test_names_that_lead_out_are_refused(tmp_path, name, kind):
     source = SOURCES[kind](tmp_path/kind, {'in.jpg': saved(picture())})
     (tmp_path/'out.jpg').write_bytes(saved(picture()))
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(InputError, match='no path inside'): pack(source, [name], tmp_path/'target.h5')
+    with pytest.raises(InputError, match='path of an image|lead'): pack(source, [name], tmp_path/'target.h5')
     assert sorted(tmp_path.rglob('*')) == before
 
 @pytest.mark.parametrize('ending', ['.zip', '.tar'])
