@@ -30,10 +30,10 @@ __all__ = ['TURNS', 'MAX_PIXELS', 'MAX_BYTES', 'FORMATS', 'RESIZES', 'PADDING', 
            'to_array', 'decode_array', 'is_safe', 'member_names', 'FolderFiles', 'Archive', 'check_member', 'ZipFiles',
            'TarFiles', 'open_store', 'ImageFiles', 'say_missing', 'try_lock', 'claim', 'new_hdf5', 'write_about',
            'finish_file', 'discard_on_error', 'write_uint8', 'reserve', 'create_rows', 'write_line', 'read_lines',
-           'Rows', 'say', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter', 'raise_',
-           'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_square', 'discard_failures',
-           'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating', 'encode_batch',
-           'pack_features', 'encode_rows', 'check_encoding']
+           'Rows', 'say', 'runs_of', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter',
+           'raise_', 'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_square',
+           'discard_failures', 'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating',
+           'encode_batch', 'pack_features', 'encode_rows', 'check_encoding']
 
 # %% ../nbs/03_images.ipynb #c1600a34
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -411,7 +411,7 @@ def read_lines(journal) -> list:
     try: return [json.loads(line) for line in lines]
     except ValueError: return []
 
-# %% ../nbs/03_images.ipynb #ad738775
+# %% ../nbs/03_images.ipynb #4f014515
 class Rows:
     "An array that is being written to its file row by row, with a journal of what is safe."
     def __init__(self, path: Path, name: str, shape: tuple, dtype, job: dict, journal):
@@ -423,6 +423,7 @@ class Rows:
         self.lock = threading.Lock()
         self.start, self.head = self.resume() or self.begin()
         self.file = open(self.partial, 'r+b', buffering=0)
+        self.flusher, self.unflushed = ThreadPoolExecutor(1), 0
 
     def begin(self) -> tuple[int, bytes]:
         "Makes the file and starts its journal."
@@ -462,21 +463,35 @@ class Rows:
             raise InputError(f"Rows of {self.path} are {self.dtype} {tuple(self.shape[1:])}, and "
                              f"these are {values.dtype} {values.shape[1:]}.")
         with self.lock:
-            for row, value in zip(rows, values):
-                self.file.seek(self.start + row * value.nbytes)
-                write_all(self.file, value)
+            for first, part in runs_of(rows, values):
+                self.file.seek(self.start + first * values[:1].nbytes)
+                write_all(self.file, part)
+            self.flush_early(values.nbytes)
             write_line(self.journal, [[int(r) for r in rows], failed])
             self.done[rows] = True
             self.failed |= failed
 
+    def flush_early(self, count: int):
+        "Now and then lets the disk start, so that the end needn't wait for all of it."
+        self.unflushed += count
+        if self.unflushed < 2**27: return
+        self.unflushed = 0
+        self.flusher.submit(os.fsync, self.file.fileno())
+
     def finish(self, images: list[CaptionedImage], about: dict):
         "Adds records and attributes and gives the file its name."
+        self.flusher.shutdown()
         self.file.close()
         with h5py.File(self.partial, 'r+') as f: write_about(f, images, about)
         finish_file(self.partial, self.path, self.journal)
 
-# %% ../nbs/03_images.ipynb #18ec8057
+# %% ../nbs/03_images.ipynb #d3af25e4
 def say(text: str): tqdm.write(text, file=sys.stderr)
+
+def runs_of(rows: list[int], values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    "Neighbours that can be written in one go: where they begin, and their values."
+    cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    for a, b in zip(cuts, cuts[1:]): yield rows[a], values[a:b]
 
 # %% ../nbs/03_images.ipynb #787bfb7f
 def write_all(file, value: np.ndarray):
@@ -484,7 +499,7 @@ def write_all(file, value: np.ndarray):
     left = memoryview(np.ascontiguousarray(value)).cast('B')
     while left: left = left[file.write(left):]
 
-# %% ../nbs/03_images.ipynb #9a9c161a
+# %% ../nbs/03_images.ipynb #42c6f368
 @contextmanager
 def new_rows(
     path: str | Path,   # the HDF5 file to write
@@ -498,7 +513,7 @@ def new_rows(
     with claim(path) as journal:
         try:
             rows = Rows(path, name, shape, dtype, job, journal)
-            with rows.file: yield rows
+            with rows.file, rows.flusher: yield rows        # the flusher ends first
         except OSError as e:
             if not read_lines(journal): discard(path, journal)    # no room even for a start
             raise InputError(f"Can't write {path}, {math.prod(shape) * np.dtype(dtype).itemsize:,}"

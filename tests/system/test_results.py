@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).resolve().parents[2]/'data/results'
-RECORDS = sorted(p for folder in ('scenes', 'flickr8k') for p in (RESULTS/folder).rglob('*.json'))   # trainings, tests
-MEASUREMENTS = sorted({*RESULTS.rglob('*.json')} - {*RECORDS})
+RECORDS = sorted([*(RESULTS/'scenes').glob('*.json'), *(RESULTS/'flickr8k').glob('*/*.json')])   # trainings, tests
+MEASUREMENTS = sorted({*RESULTS.rglob('*.json')} - {*RECORDS, RESULTS/'flickr8k/trials.json'})
 PLACE = {'commit', 'python', 'torch', 'cpu', 'cores', 'gpu', 'date'}
 
 def load(name): return json.loads((RESULTS/name).read_text())
@@ -42,6 +42,23 @@ def test_the_fast_search_is_fast_and_finds_what_the_plain_one_finds():
     assert record['identical_captions_8x8'] == record['compared_8x8'] > 0
     assert record['ratio_by_processor_time']['plain_14x14 / fast_14x14'] >= 10
     assert record['ratio_by_processor_time']['plain_14x14 / fast_8x8'] >= 25
+
+def test_trials_say_how_they_were_made_and_saw_validation_photos_only():
+    for trial in load('flickr8k/trials.json')['trials']:
+        assert PLACE <= set(trial['environment']) and trial['command'].startswith('showattend train ')
+        assert len(trial['history']) == trial['config']['epochs']
+        assert all(s['beam_size'] == 5 and s['images'] == 1000 for s in trial['val_beam_5'])
+
+def test_flickr8k_reaches_its_bar_at_beam_5():
+    best = next(s for s in load('flickr8k/soft/test.json')['scores'] if s['beam_size'] == 5)
+    assert best['BLEU-4'] >= 19.5 and best['CIDEr'] >= 47
+
+def test_packing_and_reading_are_as_fast_as_chapter_3_says():
+    record = load('images/packing.json')
+    assert record['flickr8k']['images'] == 8000 and record['flickr8k']['ratio'] >= 1.8
+    assert record['large']['images'] == 500 and record['large']['ratio'] >= 3
+    assert min(record['reading']['images_per_s']) >= 5000 and len(set(record['reading']['own_memory'])) == 1
+    assert all(part['own_memory_added'] == 0 for part in record['sparse'])
 
 def test_flickr8k_is_the_whole_official_test_split():
     scores = load('flickr8k/soft/test.json')['scores']
