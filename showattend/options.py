@@ -143,9 +143,9 @@ class Current:
         context, state = self.look(state)
         return state.hidden, context, state
 
-# %% ../nbs/06a_options.ipynb #08ae631e
+# %% ../nbs/06a_options.ipynb #13ac7289
 class TwoLayers:
-    "Option `layers=2`: a lower LSTM looks, an upper one speaks (Anderson et al. 2018, section 3.2)."
+    "Option `layers=2`: a lower LSTM looks, an upper one speaks (Anderson et al. 2018, 3.2)."
     def __init__(self, config: DecoderConfig):
         super().__init__(config)
         H, Z = config.hidden_size, self.attention.context_size
@@ -252,12 +252,13 @@ OPTIONS = {('tied', True): Tied, ('variational', True): Variational,
 
 VALUES = {'output': ('deep', 'linear'), 'attend': ('previous', 'current'), 'layers': (1, 2)}
 
-# %% ../nbs/06a_options.ipynb #23c15d49
+# %% ../nbs/06a_options.ipynb #3e58e80d
 def check_options(config: DecoderConfig):
     "Raises `InputError` for a value that does not exist, or two that don't go together."
     for name, known in VALUES.items():
         if getattr(config, name) in known: continue
-        raise InputError(f"{name} is {getattr(config, name)!r}; known: {', '.join(map(str, known))}.")
+        known = ', '.join(map(str, known))
+        raise InputError(f"{name} is {getattr(config, name)!r}; known: {known}.")
     if config.attend == 'current': return
     if config.layers == 2 or config.attention == 'adaptive':
         raise InputError("Two layers and adaptive attention ask with the current state: "
@@ -276,13 +277,14 @@ def add_options(cls: type, config: DecoderConfig) -> type:
     chosen = [o for (name, value), o in OPTIONS.items() if getattr(config, name) == value]
     return combine(cls, tuple(chosen))
 
-# %% ../nbs/06a_options.ipynb #96b80aa4
+# %% ../nbs/06a_options.ipynb #308105c2
 def first_state(decoder: AttentionDecoder, features: Tensor, beams: int = 1) -> State:
     "The state before the first word with every part that a step returns, so that none is missing."
     state = decoder.start(features).repeat(beams)
     tokens = torch.full((len(state.hidden),), START, device=features.device)
     _, after = decoder.step(tokens, state)
-    return replace(after, hidden=state.hidden, cell=state.cell, extra={**after.extra, **state.extra})
+    extra = {**after.extra, **state.extra}
+    return replace(after, hidden=state.hidden, cell=state.cell, extra=extra)
 
 # %% ../nbs/06a_options.ipynb #00b8eba3
 class Step(nn.Module):
@@ -351,7 +353,7 @@ def sigmoid_sampling(step: int, k: float) -> float:
 SCHEDULES = {'linear': linear_sampling, 'exponential': exponential_sampling,
              'sigmoid': sigmoid_sampling}
 
-# %% ../nbs/06a_options.ipynb #176ea756
+# %% ../nbs/06a_options.ipynb #9285700f
 def read_vectors(path: str | Path, words: list[str]) -> dict[str, list[float]]:
     "Vectors of the given words from a text file with a word and its numbers a line (GloVe's form)."
     wanted, vectors = set(words), {}
@@ -360,7 +362,8 @@ def read_vectors(path: str | Path, words: list[str]) -> dict[str, list[float]]:
             word, *numbers = line.rstrip().split(' ')
             if word not in wanted: continue
             try: vectors[word] = [float(x) for x in numbers]
-            except ValueError: raise InputError(f"{path}, line {n}: not a word and numbers.") from None
+            except ValueError:
+                raise InputError(f"{path}, line {n}: not a word and numbers.") from None
     return vectors
 
 # %% ../nbs/06a_options.ipynb #654a868c

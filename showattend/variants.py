@@ -111,11 +111,12 @@ class AdaptiveAttention(AdditiveAttention):
         seen = pool(weights[:, :-1].contiguous(), keys.features)
         return seen + weights[:, -1:].to(seen.dtype) * self.sentinel_value(sentinel), weights
 
-# %% ../nbs/05a_variants.ipynb #5faf1ecf
+# %% ../nbs/05a_variants.ipynb #cedc598e
 class WeightsAttention(AdditiveAttention):
     "An ablation: hands the weights themselves to the decoder, and nothing that was seen."
     takes = ('positions',)
-    def __init__(self, feature_size: int, hidden_size: int, attention_size: int, positions: int = 0):
+    def __init__(self, feature_size: int, hidden_size: int, attention_size: int,
+                 positions: int = 0):   # P
         super().__init__(feature_size, hidden_size, attention_size)
         if positions < 1: raise InputError("attention='weights' must know P: set positions.")
         self.context_size = positions

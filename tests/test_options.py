@@ -26,10 +26,11 @@ def batch():
     captions = torch.randint(4, 30, (2, 3, 7)) * (torch.arange(7) < lengths[..., None])
     return torch.randn(2, 9, 8).double(), captions, lengths
 
-# %% ../nbs/06a_options.ipynb #b64ff5b6
+# %% ../nbs/06a_options.ipynb #6df52f92
 def test_opened_and_with_no_option_it_is_the_decoder_of_chapter_6():
     plain, opened = make(), make(cls=OpenDecoder)
-    assert type(plain) is AttentionDecoder and opened.state_dict().keys() == plain.state_dict().keys()
+    assert type(plain) is AttentionDecoder
+    assert opened.state_dict().keys() == plain.state_dict().keys()
     for a, b in zip(plain(*batch())[:5], opened(*batch())): assert torch.equal(a, b)
 
 # %% ../nbs/06a_options.ipynb #90064060
@@ -101,20 +102,21 @@ def test_two_layers_are_two_lstmcells():
         logits, state = net.step(caps[:, 0, t], state)
         assert (logits - net.say(word, h2, z)).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #ab061f91
+# %% ../nbs/06a_options.ipynb #b3ebc69f
 def test_in_training_half_of_the_captions_draw_one_cell_and_the_others_look_softly():
     net = make(attention='hard').train()
     feats, caps = torch.randn(1, 9, 8).double(), torch.randint(4, 30, (1, 400, 4))
     out = net(feats, caps, torch.full((1, 400), 4))
     one = (out.weights == 1).any(-1)
-    assert torch.equal(one, out.drawn[:, None].expand_as(one)) and .4 < out.drawn.float().mean() < .6
+    assert torch.equal(one, out.drawn[:, None].expand_as(one))
+    assert .4 < out.drawn.float().mean() < .6
     soft = ~out.drawn
     assert torch.equal(out.weights[soft], out.chances[soft])
     assert out.baseline == 0 and net.baseline < 0                # it has moved for the next step
     assert net.eval()(feats, caps, torch.full((1, 400), 4)).chances is None
 
-# %% ../nbs/06a_options.ipynb #22ad42cc
-def test_a_drawing_decoder_repeats_itself_with_the_same_seed_and_leaves_the_global_generator_alone():
+# %% ../nbs/06a_options.ipynb #704011ff
+def test_drawing_repeats_itself_with_the_same_seed_and_leaves_the_global_generator_alone():
     net, feats = make(attention='hard').eval(), batch()[0]
     def look(seed):
         model = Drawing(net, torch.Generator().manual_seed(seed))
@@ -132,10 +134,11 @@ def test_the_sentinel_s_weight_and_the_gate_s_are_one():
     assert (state.beta - (1 - weights[:, -1:])).abs().max() < 1e-10
     assert (state.beta * state.weights - weights[:, :-1]).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #562aae38
+# %% ../nbs/06a_options.ipynb #c0a40215
 def test_values_that_do_not_exist_and_pairs_that_do_not_fit_are_refused_in_words():
     for changes, message in [(dict(output='cubic'), "output is 'cubic'; known: deep, linear"),
-                             (dict(layers=3), 'known: 1, 2'), (dict(attend='next'), 'known: previous'),
+                             (dict(layers=3), 'known: 1, 2'),
+                             (dict(attend='next'), 'known: previous'),
                              (dict(layers=2), "set attend='current'"),
                              (dict(attention='adaptive'), "set attend='current'")]:
         with pytest.raises(InputError, match=message): make(**changes)
@@ -195,10 +198,10 @@ def test_padding_never_leaks_and_captions_do_not_see_each_other(name):
     alone = net(feats[1:], caps[1:, 1:2], lens[1:, 1:2])
     assert (out.logits[-len(alone.logits):] - alone.logits).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #ae1cd2c7
+# %% ../nbs/06a_options.ipynb #ba04f9bb
 @every
 def test_missing_positions_change_nothing(name):
-    if NAMES[name].get('attention') == 'weights': pytest.skip('it needs a fixed number of positions')
+    if NAMES[name].get('attention') == 'weights': pytest.skip('it needs a fixed P')
     net, (feats, caps, lens) = make(**NAMES[name]).eval(), batch()
     mask = torch.arange(9) < torch.tensor([[9], [6]])
     alone = net(feats[1:, :6], caps[1:], lens[1:])
@@ -281,7 +284,7 @@ def test_never_and_always():
         word = logits.argmax(-1)
         assert torch.equal(mine[:, t], word)
 
-# %% ../nbs/06a_options.ipynb #d1c4eed2
+# %% ../nbs/06a_options.ipynb #6fb34439
 @pytest.mark.parametrize('name', ['additive', 'two', 'tied'])
 def test_two_passes_equal_one_loop_in_loss_and_gradients(name):
     net, (feats, caps, lens) = make(**NAMES[name]), batch()
@@ -296,7 +299,8 @@ def test_two_passes_equal_one_loop_in_loss_and_gradients(name):
         if t == 5: break
         own = logits.float().softmax(-1).multinomial(1)[:, 0]
         word = torch.where(torch.rand(6) < .5, own, ids[:, t + 1])
-    losses = [F.cross_entropy(s, out.targets) for s in (out.logits, torch.stack(scores, 1)[out.valid])]
+    plain = torch.stack(scores, 1)[out.valid]
+    losses = [F.cross_entropy(s, out.targets) for s in (out.logits, plain)]
     grads = [torch.autograd.grad(x, list(net.parameters())) for x in losses]
     assert all((a - b).abs().max() < 1e-10 for a, b in zip(*grads))
 
