@@ -55,7 +55,7 @@ def hard_terms(
     gain = reward_weight * luck(output) * chosen + entropy_weight * entropy
     return -(gain * output.valid).sum() / output.valid.sum()
 
-# %% ../nbs/07_losses.ipynb #34510235
+# %% ../nbs/07_losses.ipynb #28324c71
 def caption_loss(
     output: DecoderOutput,
     label_smoothing: float = 0.0,
@@ -65,7 +65,9 @@ def caption_loss(
 ) -> Tensor:
     "What training minimises: word loss, λ times the penalty, and what draws learn from."
     loss = word_loss(output.logits, output.targets, label_smoothing)
-    if output.chances is not None: loss = loss + hard_terms(output, reward_weight, entropy_weight)
+    if output.chances is not None:
+        terms = hard_terms(output, reward_weight, entropy_weight)
+        loss = loss + terms - terms.detach()    # their gradient; the value stays the word loss
     if not attention_penalty: return loss
     said = output.valid.any(1)          # an image with fewer captions leaves rows that say nothing
     return loss + attention_penalty * doubly_stochastic(output.weights[said])

@@ -168,12 +168,13 @@ class TwoLayers:
         extra = {**state.extra, 'upper_hidden': hidden, 'upper_cell': cell}
         return hidden, context, replace(state, extra=extra)
 
-# %% ../nbs/06a_options.ipynb #1fbe4b87
+# %% ../nbs/06a_options.ipynb #c48aff0f
 class Hard:
     "Option `attention='hard'`: draws in training, for half of the captions (Xu et al. 2015, 4.1)."
     def __init__(self, config: DecoderConfig):
         super().__init__(config)
-        self.register_buffer('baseline', torch.zeros(()))   # mean log-probability of a word
+        nothing = -math.log(config.vocab_size)              # what knowing nothing earns
+        self.register_buffer('baseline', torch.tensor(nothing))   # mean log-probability of a word
 
     def begin(self, state: State) -> State:
         "Throws the coins of a training pass, once."

@@ -133,6 +133,16 @@ def test_without_a_reward_only_the_entropy_teaches_and_it_wants_an_even_look():
     assert gradcheck(loss, free)
     assert torch.isclose(loss(0 * free), -torch.tensor(4.).double().log())      # −H of an even look
 
+# %% ../nbs/07_losses.ipynb #aae0f8e8
+def test_the_reported_loss_is_the_word_loss_and_its_gradient_is_that_of_all_terms():
+    net, (_, feats, caps, lens) = hard_net(-2.), tiny()
+    out, parameters = net(feats, caps, lens), list(net.parameters())
+    reported, words = caption_loss(out), word_loss(out.logits, out.targets)
+    assert torch.isclose(reported, words)
+    grads = [torch.autograd.grad(x, parameters, retain_graph=True)
+             for x in (reported, words + hard_terms(out))]
+    assert all(torch.allclose(a, b) for a, b in zip(*grads))
+
 # %% ../nbs/07_losses.ipynb #16fe59e0
 def test_soft_rows_and_padding_earn_no_reward():
     net, (_, feats, caps, lens) = hard_net(-2.), tiny()

@@ -102,7 +102,7 @@ def test_two_layers_are_two_lstmcells():
         logits, state = net.step(caps[:, 0, t], state)
         assert (logits - net.say(word, h2, z)).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #b3ebc69f
+# %% ../nbs/06a_options.ipynb #1a575b2f
 def test_in_training_half_of_the_captions_draw_one_cell_and_the_others_look_softly():
     net = make(attention='hard').train()
     feats, caps = torch.randn(1, 9, 8).double(), torch.randint(4, 30, (1, 400, 4))
@@ -112,7 +112,8 @@ def test_in_training_half_of_the_captions_draw_one_cell_and_the_others_look_soft
     assert .4 < out.drawn.float().mean() < .6
     soft = ~out.drawn
     assert torch.equal(out.weights[soft], out.chances[soft])
-    assert out.baseline == 0 and net.baseline < 0                # it has moved for the next step
+    assert torch.isclose(out.baseline.exp(), torch.tensor(1 / 30).double())      # of 30 words
+    assert out.baseline != net.baseline                          # it has moved for the next step
     assert net.eval()(feats, caps, torch.full((1, 400), 4)).chances is None
 
 # %% ../nbs/06a_options.ipynb #704011ff
