@@ -60,9 +60,9 @@ def rows_of(mask: Tensor | None, rows: int) -> Tensor | None:  # (I, P) to (N, P
     "Each image's mask, for each of its captions."
     return None if mask is None else mask.repeat_interleave(rows // len(mask), 0)
 
-# %% ../nbs/05_attention.ipynb #d89771f0
+# %% ../nbs/05_attention.ipynb #154d0ee8
 def one_by_one(keys: Tensor) -> bool:
-    "Whether scores are made image by image in one buffer: on a CPU, with nothing to learn or trace."
+    "Whether scores are made image by image in one buffer: on a CPU, if nothing learns or traces."
     busy = torch.is_grad_enabled() or torch.compiler.is_compiling()
     return keys.device.type == 'cpu' and not busy
 

@@ -36,16 +36,6 @@ def test_keep_takes_rows_and_keys_of_the_given_images():
     some, _ = small.step(said.view(3, 2)[which].flatten(), before.keep(which))
     assert torch.allclose(some, every.view(3, 2, -1)[which].flatten(0, 1), atol=1e-6)
 
-# %% ../nbs/06_decoder.ipynb #993d23a5
-def test_keep_takes_the_mask_and_what_an_option_remembers_along():
-    net, which = tiny_decoder(), torch.tensor([1])
-    feats, mask = tiny_batch()[0], torch.arange(9) < torch.tensor([[9], [6]])
-    before = net.start(feats, mask).repeat(3)
-    before.extra['noted'] = torch.arange(6)
-    kept = before.keep(which)
-    assert torch.equal(kept.keys.mask, mask[1:]) and kept.extra['noted'].tolist() == [3, 4, 5]
-    assert net.step(torch.ones(3).long(), kept)[1].weights[:, 6:].eq(0).all()
-
 # %% ../nbs/06_decoder.ipynb #29605860
 def test_precision_is_raised_to_32_bits_and_never_lowered():
     for given, kept in [(torch.bfloat16, torch.float32), (torch.float16, torch.float32),
@@ -92,6 +82,16 @@ def test_select_takes_rows_of_every_part_but_the_keys():
     for part in ('hidden', 'cell', 'weights', 'beta'):
         assert torch.equal(getattr(chosen, part), getattr(twice, part)[[1, 0, 3, 3]])
     assert chosen.keys is twice.keys
+
+# %% ../nbs/06_decoder.ipynb #993d23a5
+def test_keep_takes_the_mask_and_what_an_option_remembers_along():
+    net, which = tiny_decoder(), torch.tensor([1])
+    feats, mask = tiny_batch()[0], torch.arange(9) < torch.tensor([[9], [6]])
+    before = net.start(feats, mask).repeat(3)
+    before.extra['noted'] = torch.arange(6)
+    kept = before.keep(which)
+    assert torch.equal(kept.keys.mask, mask[1:]) and kept.extra['noted'].tolist() == [3, 4, 5]
+    assert net.step(torch.ones(3).long(), kept)[1].weights[:, 6:].eq(0).all()
 
 # %% ../nbs/06_decoder.ipynb #08e204e1
 def test_the_gate_scales_what_attention_saw():
