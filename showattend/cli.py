@@ -162,17 +162,17 @@ def command_line() -> str:
     "The command that is running, as it was typed."
     return shlex.join(['showattend', *sys.argv[1:]])
 
-# %% ../nbs/18_cli.ipynb #391711e2
+# %% ../nbs/18_cli.ipynb #185d0ca5
 def start_words(model, vectors: Path | None, vocab):
     "Gives the decoder's embeddings the vectors of a file to start from."
-    import torch
+    from showattend.options import use_vectors
     from showattend.words import load_vectors
     if not vectors: return
-    weight, found = model.decoder.embedding.weight, load_vectors(vectors, vocab)
-    if weight.shape != found.shape:
+    found, size = load_vectors(vectors, vocab), model.decoder.config.embedding_size
+    if found.shape[1] != size:
         raise InputError(f"The vectors of {vectors} have {found.shape[1]} numbers a word. Add "
                          f"--embedding-size {found.shape[1]}.")
-    with torch.no_grad(): weight.copy_(found)
+    use_vectors(model.decoder, found)
 
 # %% ../nbs/18_cli.ipynb #b1067b20
 def run_training(data: Path, out: Path, config, sizes: dict, words: dict, vectors: Path | None,

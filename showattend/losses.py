@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .decoder import DecoderOutput, full_precision
 
 # %% auto #0
-__all__ = ['word_loss', 'doubly_stochastic', 'caption_loss']
+__all__ = ['word_loss', 'doubly_stochastic', 'rest', 'luck', 'hard_terms', 'caption_loss']
 
 # %% ../nbs/07_losses.ipynb #d9885365
 def word_loss(
@@ -28,14 +28,46 @@ def doubly_stochastic(
     "Mean of (1 − Σ_t α_ti)²: look at every position about once (Xu et al. 2015, eq. 14)."
     return (1 - weights.sum(1)).square().mean()
 
-# %% ../nbs/07_losses.ipynb #607325ee
+# %% ../nbs/07_losses.ipynb #23d0bf0a
+def rest(values: Tensor) -> Tensor:  # (N, T)
+    "At each step, the sum from there to the end."
+    return values.flip(1).cumsum(1).flip(1)
+
+# %% ../nbs/07_losses.ipynb #c668d3a2
+def luck(
+    output: DecoderOutput,
+) -> Tensor:  # (N, T), without gradient
+    "How much better than usual the words from each step on were predicted, in nats."
+    said = full_precision(output.logits.detach()).log_softmax(-1)
+    said = said.gather(1, output.targets[:, None])[:, 0] - output.baseline
+    return rest(said.new_zeros(output.valid.shape).masked_scatter(output.valid, said))
+
+# %% ../nbs/07_losses.ipynb #174dd65f
+def hard_terms(
+    output: DecoderOutput,          # of a decoder with hard attention, in training
+    reward_weight: float = 1.0,     # λ_r
+    entropy_weight: float = 0.002,  # λ_e, as in the authors' code
+) -> Tensor:
+    "What the draws learn from: reward and entropy, in nats a word (Xu et al. 2015, section 4.1)."
+    log = output.chances.clamp_min(1e-12).log()
+    chosen = (output.weights * log).sum(-1) * output.drawn[:, None]   # log α of the drawn cells
+    entropy = -(output.chances * log).sum(-1)
+    gain = reward_weight * luck(output) * chosen + entropy_weight * entropy
+    return -(gain * output.valid).sum() / output.valid.sum()
+
+# %% ../nbs/07_losses.ipynb #28324c71
 def caption_loss(
     output: DecoderOutput,
     label_smoothing: float = 0.0,
     attention_penalty: float = 0.0,  # λ
+    reward_weight: float = 1.0,      # λ_r and
+    entropy_weight: float = 0.002,   # λ_e, where hard attention has drawn
 ) -> Tensor:
-    "What training minimises: word loss plus λ times the doubly stochastic penalty."
+    "What training minimises: word loss, λ times the penalty, and what draws learn from."
     loss = word_loss(output.logits, output.targets, label_smoothing)
+    if output.chances is not None:
+        terms = hard_terms(output, reward_weight, entropy_weight)
+        loss = loss + terms - terms.detach()    # their gradient; the value stays the word loss
     if not attention_penalty: return loss
     said = output.valid.any(1)          # an image with fewer captions leaves rows that say nothing
     return loss + attention_penalty * doubly_stochastic(output.weights[said])

@@ -36,7 +36,19 @@ def test_captions_that_can_t_be_shared_out_are_refused():
     keys = attention.prepare(torch.randn(3, 10, 8))
     with pytest.raises(InputError, match='7 captions'): attention(keys, torch.randn(7, 6))
 
-# %% ../nbs/05_attention.ipynb #211be59a
+# %% ../nbs/05_attention.ipynb #19ad6382
+def test_cells_that_are_not_there_get_no_weight_and_whatever_stands_there_is_not_seen():
+    attention, features = AdditiveAttention(8, 6, 4), torch.randn(2, 10, 8)
+    mask, hidden = torch.arange(10) < torch.tensor([[7], [10]]), torch.randn(4, 6)
+    context, weights = attention(attention.prepare(features, mask), hidden)
+    short = attention(attention.prepare(features[:1, :7]), hidden[:2])
+    assert (weights[:2, 7:] == 0).all() and torch.allclose(weights[:2, :7], short[1], atol=1e-6)
+    features[0, 7:] = 1e4
+    assert torch.equal(attention(attention.prepare(features, mask), hidden)[0], context)
+    with pytest.raises(InputError, match='without any cell'):
+        attention.prepare(features, mask & False)
+
+# %% ../nbs/05_attention.ipynb #d65c4895
 def test_the_fast_form_equals_the_plain_one_in_double_precision():
     attention, features = AdditiveAttention(16, 12, 8).double(), torch.randn(3, 9, 16).double()
     hidden = torch.randn(6, 12).double()
@@ -44,8 +56,8 @@ def test_the_fast_form_equals_the_plain_one_in_double_precision():
         attention.key.weight @ a + attention.key.bias + attention.query.weight @ h)
     scores = [torch.stack([plain(a, h) for a in features[n // 2]]) for n, h in enumerate(hidden)]
     context = torch.stack([e.softmax(0) @ features[n // 2] for n, e in enumerate(scores)])
-    e = attention.scores(attention.prepare(features).keys, hidden)
-    ours = pool(e.softmax(-1), features)
+    keys = attention.prepare(features)
+    e, ours = attention.scores(keys.keys, hidden), attention(keys, hidden)[0]
     assert (e - torch.stack(scores)).abs().max() < 1e-10 and (ours - context).abs().max() < 1e-10
     parameters = list(attention.parameters())
     grads = [torch.autograd.grad(z.square().sum(), parameters) for z in (ours, context)]
@@ -86,14 +98,6 @@ def test_uniform_attention_is_the_mean_and_learns_nothing():
     context, weights = attention(attention.prepare(features), torch.randn(6, 6))
     assert torch.allclose(context, features.mean(1).repeat_interleave(3, 0), atol=1e-6)
     assert torch.allclose(weights.sum(-1), torch.ones(6)) and not list(attention.parameters())
-
-# %% ../nbs/05_attention.ipynb #1c1a39a7
-def test_every_attention_keeps_the_same_promises():
-    for make in ATTENTIONS.values():
-        attention, features = make(8, 6, 4), torch.randn(2, 10, 8)
-        context, weights = attention(attention.prepare(features), torch.randn(4, 6))
-        assert context.shape == (4, 8) and weights.shape == (4, 10)
-        assert torch.allclose(weights.sum(-1), torch.ones(4))
 
 # %% ../nbs/05_attention.ipynb #6e44e279
 def test_in_bfloat16_the_weights_still_sum_to_one():

@@ -127,6 +127,13 @@ def test_the_generator_goes_on_from_where_it_was():
     set_random_state(state)
     assert torch.equal(first, torch.rand(3))
 
+# %% ../nbs/10_training.ipynb #669fc02b
+def test_a_run_is_not_resumed_with_another_tokenizer():
+    import pytest
+    from showattend.training import InputError, check_tokenizer
+    assert check_tokenizer('run', 'words', 'words') is None
+    with pytest.raises(InputError, match="'ptb', and here"): check_tokenizer('run', 'ptb', 'words')
+
 # %% ../nbs/10_training.ipynb #f4c8360b
 def stop_after(folder, batches):
     "A run of tiny data that is interrupted, as by Ctrl-C, when it asks for one batch more."
