@@ -1,7 +1,7 @@
 """Packing and reading against the plain loop, in one run:  python tools/measure_packing.py OUT.json [--rounds 3]
 
 Needs Flickr8k under SHOWATTEND_DATA. The plain loop is that of the tutorials: decode with Pillow, resize, write one by one."""
-import argparse, gc, io, json, statistics, sys, tempfile, time, zipfile
+import argparse, gc, io, json, os, statistics, sys, tempfile, time, zipfile
 from pathlib import Path
 import h5py
 import numpy as np
@@ -29,7 +29,9 @@ def compare(records, source, folder, rounds):
     "Plain and fast by turns; images/s of each round, their ratio by pairs, and how far the pixels differ."
     slow, fast = [], []
     for _ in range(rounds):
+        os.sync()                   # neither pays for what the other has left to be written
         slow.append(len(records) / seconds(lambda: plain(records, source, folder/'plain.h5')))
+        os.sync()
         fast.append(len(records) / seconds(lambda: pack_images(records, source, folder/'fast.h5')))
         print(f'{slow[-1]:.0f} and {fast[-1]:.0f} images/s', flush=True)
     ours, about = read_hdf5(folder/'fast.h5')[::2]
