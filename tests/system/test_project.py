@@ -43,6 +43,10 @@ def test_a_chapter_is_clean(path):
     opening = ''.join(notebook['cells'][0]['source'])
     assert opening.startswith('# ') and '> By the end of this page' in opening
 
+def test_a_module_says_whole_what_it_is_for():
+    for path in (ROOT/'showattend').glob('[a-z]*.py'):
+        assert ast.get_docstring(ast.parse(path.read_text())).endswith('.'), f'{path.name}: keep the promise on one line'
+
 def test_tests_are_there_for_every_module():
     for path in NOTEBOOKS:
         if module := module_of(path): assert (ROOT/f'tests/test_{module}.py').exists(), f'{path.name} has no tests'
