@@ -155,7 +155,7 @@ def pad_image(image: Image.Image, size: int) -> Image.Image:
     square.paste(image.resize((w, h), Image.Resampling.BICUBIC), ((size - w)//2, (size - h)//2))
     return square
 
-# %% ../nbs/03_images.ipynb #ad9f2abb
+# %% ../nbs/03_images.ipynb #8dd52679
 def to_array(
     image: Image.Image,
     size: int,                # pixels on a side
@@ -163,7 +163,8 @@ def to_array(
 ) -> np.ndarray:  # (3, size, size) uint8
     "Brings an image to a square and puts its channels first."
     if size < 1: raise InputError(f"An image can't be {size} pixels wide.")
-    return np.asarray(resize_image(as_rgb(image), size, resize)).transpose(2, 0, 1)
+    bands = resize_image(as_rgb(image), size, resize).split()    # faster than a transposed copy
+    return np.frombuffer(b''.join(b.tobytes() for b in bands), 'uint8').reshape(3, size, size)
 
 # %% ../nbs/03_images.ipynb #f4dcf683
 def decode_array(content: bytes, name: str, size: int, resize: str = 'squash') -> np.ndarray:
