@@ -46,7 +46,7 @@ def luck(
 def hard_terms(
     output: DecoderOutput,          # of a decoder with hard attention, in training
     reward_weight: float = 1.0,     # λ_r
-    entropy_weight: float = 0.002,  # λ_e, as in the authors' code
+    entropy_weight: float = 0.002,  # λ_e; a small one, our choice
 ) -> Tensor:
     "What the draws learn from: reward and entropy, in nats a word (Xu et al. 2015, section 4.1)."
     log = output.chances.clamp_min(1e-12).log()

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT/'tests'))      # where the chapters' tests lie, with their helpers
 
 @pytest.fixture(scope='session')
 def root(): return ROOT

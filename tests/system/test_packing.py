@@ -9,31 +9,7 @@ from PIL import Image
 from showattend.captions import *
 from showattend.images import *
 from showattend.scenes import make_scenes
-
-def message(function, *args, **kwargs):
-    "The sentence of the InputError that a call ends in."
-    try: function(*args, **kwargs)
-    except InputError as error: return str(error)
-    raise AssertionError(f'{function.__name__} raised no InputError')
-
-
-def write_images(folder, records, pixels, kind='PNG'):
-    "Scenes as image files, under the paths that their records name."
-    for record, picture in zip(records, pixels):
-        file = Path(folder)/record.path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.transpose(1, 2, 0)).save(file, kind)
-
-def scene_files(folder, count):
-    "Some small scenes as files in a folder; returns their arrays and records."
-    pixels, records = make_scenes(count, size=32)
-    write_images(folder, records, pixels)
-    return pixels, records
-
-def zip_folder(folder, path):
-    "All files of a folder in a zip."
-    with zipfile.ZipFile(path, 'w') as z:
-        for file in sorted(Path(folder).rglob('*.*')): z.write(file, file.relative_to(folder))
+from test_images import message, scene_files, zip_folder      # the chapter's own helpers
 
 def archives(tmp, count=3):
     "The same scenes as a folder, a zip, a tar and a compressed tar; with their arrays and records."
