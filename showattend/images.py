@@ -28,13 +28,13 @@ from .captions import CaptionedImage, InputError, open_zip, path_fault, safe_pat
 # %% auto #0
 __all__ = ['TURNS', 'MAX_PIXELS', 'MAX_BYTES', 'FORMATS', 'RESIZES', 'PADDING', 'TAR_ERRORS', 'DISK', 'turn_upright', 'as_rgb',
            'to_rgb', 'check_header', 'read_file', 'decode', 'draft_size', 'open_image', 'resize_image', 'pad_image',
-           'to_array', 'decode_array', 'is_safe', 'member_names', 'FolderFiles', 'Archive', 'check_member', 'ZipFiles',
-           'TarFiles', 'open_store', 'ImageFiles', 'say_missing', 'try_lock', 'claim', 'new_hdf5', 'write_about',
-           'finish_file', 'discard_on_error', 'write_uint8', 'reserve', 'create_rows', 'write_line', 'read_lines',
-           'Rows', 'say', 'runs_of', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of', 'blocks_of', 'getter',
-           'raise_', 'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images', 'check_square',
-           'discard_failures', 'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5', 'evaluating',
-           'encode_batch', 'pack_features', 'encode_rows', 'check_encoding']
+           'to_array', 'is_ready', 'decode_ready', 'decode_array', 'is_safe', 'member_names', 'FolderFiles', 'Archive',
+           'check_member', 'ZipFiles', 'TarFiles', 'open_store', 'ImageFiles', 'say_missing', 'try_lock', 'claim',
+           'new_hdf5', 'write_about', 'finish_file', 'discard_on_error', 'write_uint8', 'reserve', 'create_rows',
+           'write_line', 'read_lines', 'Rows', 'say', 'runs_of', 'write_all', 'new_rows', 'discard', 'Packed', 'job_of',
+           'blocks_of', 'getter', 'raise_', 'pack_block', 'run_threads', 'check_failed', 'core_count', 'pack_images',
+           'check_square', 'discard_failures', 'MappedRows', 'map_file', 'map_rows', 'read_parts', 'read_hdf5',
+           'evaluating', 'encode_batch', 'pack_features', 'encode_rows', 'check_encoding']
 
 # %% ../nbs/03_images.ipynb #c1600a34
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -166,9 +166,25 @@ def to_array(
     bands = resize_image(as_rgb(image), size, resize).split()    # faster than a transposed copy
     return np.frombuffer(b''.join(b.tobytes() for b in bands), 'uint8').reshape(3, size, size)
 
-# %% ../nbs/03_images.ipynb #f4dcf683
+# %% ../nbs/03_images.ipynb #6de9ced6
+def is_ready(content: bytes, size: int) -> bool:
+    "Whether this is an upright RGB JPEG of that size, which has only to be decoded."
+    try: image = Image.open(io.BytesIO(content))
+    except Exception: return False                      # `decode` will say what is wrong with it
+    ready = image.format == 'JPEG' and image.mode == 'RGB' and image.size == (size, size)
+    return ready and 'exif' not in image.info
+
+# %% ../nbs/03_images.ipynb #0d5e4406
+def decode_ready(content: bytes) -> np.ndarray | None:  # (3, h, w) uint8
+    "The pixels of a JPEG by torchvision's decoder; None when it finds a fault."
+    from torchvision.io import decode_jpeg
+    try: return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8)).numpy()
+    except RuntimeError: return None
+
+# %% ../nbs/03_images.ipynb #14e618d3
 def decode_array(content: bytes, name: str, size: int, resize: str = 'squash') -> np.ndarray:
     "A file's content as (3, size, size) uint8; large JPEGs are decoded as a draft."
+    if is_ready(content, size) and (pixels := decode_ready(content)) is not None: return pixels
     return to_array(decode(content, name, (size, resize)), size, resize)
 
 # %% ../nbs/03_images.ipynb #572b80b5
@@ -544,12 +560,12 @@ def job_of(files: ImageFiles, images: list[CaptionedImage], size: int, resize: s
     return dict(size=size, resize=resize, source=str(files.path.resolve()), photos=sha,
                 pillow=PIL.__version__)
 
-# %% ../nbs/03_images.ipynb #97c28fa8
+# %% ../nbs/03_images.ipynb #6b663f3f
 def blocks_of(
     files: ImageFiles,
     names: list[str],
     done: np.ndarray,   # rows that are safe already
-    length: int = 32,   # photos in a block
+    length: int = 8,    # photos in a block: few enough to stay in the cache
 ) -> Iterator[tuple[list[int], list]]:  # rows, and for each a function that returns its content
     "What is left to do, in the order in which it is read fastest."
     left = [i for i in files.order(names) if not done[i]]

@@ -84,6 +84,29 @@ def test_a_size_of_nothing_and_an_unknown_mode():
     for size in ((1, 1), (1, 10000), (10000, 1)):
         assert all(to_array(Image.new('RGB', size), 16, m).shape == (3, 16, 16) for m in RESIZES)
 
+# %% ../nbs/03_images.ipynb #93334b07
+def scene_jpeg(mode='RGB', **how):
+    "A scene of 128×128 pixels as the content of a JPEG file."
+    image = Image.fromarray(make_scenes(1)[0][0].transpose(1, 2, 0))
+    image.convert(mode).save(content := io.BytesIO(), 'JPEG', **how)
+    return content.getvalue()
+
+# %% ../nbs/03_images.ipynb #56aeaaf6
+def test_both_decoders_give_the_same_pixels():
+    for quality, subsampling in ((30, 2), (75, 1), (95, 0)):
+        content = scene_jpeg(quality=quality, subsampling=subsampling)
+        assert (decode_ready(content) == np.asarray(open_image(content)).transpose(2, 0, 1)).all()
+
+# %% ../nbs/03_images.ipynb #575ac58e
+def test_a_photo_that_is_turned_grey_or_cut_off_is_left_to_pillow():
+    whole, turned = scene_jpeg(), Image.Exif()
+    turned[0x0112] = 6
+    assert is_ready(whole, 128) and not is_ready(whole, 64) and not is_ready(b'nothing', 128)
+    assert not is_ready(scene_jpeg(exif=turned), 128)
+    assert not any(is_ready(scene_jpeg(mode), 128) for mode in ('L', 'CMYK'))
+    assert decode_ready(whole[:len(whole) // 2]) is None
+    assert 'cut.jpg' in message(decode_array, whole[:len(whole) // 2], 'cut.jpg', 128)
+
 # %% ../nbs/03_images.ipynb #841f95ff
 def test_a_member_goes_by_every_end_of_its_path():
     paths = member_names(['all/y/2.jpg', '4.jpg', '__MACOSX/all/3.jpg', '../5.jpg', '/6.jpg'])
