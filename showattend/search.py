@@ -373,7 +373,7 @@ def beam_search(
     trace, done = search(model, features, Beam(beam_size), settings)
     return read_out(fetch(trace), done, settings)
 
-# %% ../nbs/08_search.ipynb #e98c150e
+# %% ../nbs/08_search.ipynb #ebc118cb
 @dataclass
 class Node:
     "A beginning that the search weighed: a word, after those of its parents."
@@ -382,21 +382,24 @@ class Node:
     parent: int    # its place in the list of nodes; −1 for a first word
     score: float   # log-probability of all words up to it
     fate: str      # 'kept', 'ended' or 'dropped'
+    weights: Tensor   # (P,), α: where the model looked to say it
 
-# %% ../nbs/08_search.ipynb #e115faf6
-def step_nodes(choice: Choice, i: int, step: int, at: list[int]) -> list[Node]:
+# %% ../nbs/08_search.ipynb #459264a4
+def step_nodes(trace: Trace, i: int, step: int, at: list[int]) -> list[Node]:
     "What image i weighed at a step, when its beams stood at these nodes."
+    choice, looks = trace.choices[step], trace.weights[step][i].float().cpu()
     weighed = zip(*(part[i].tolist() for part in choice[:4]))
     kept = set(zip(choice.parent[i].tolist(), choice.token[i].tolist()))
-    return [Node(step, w, at[b], s, 'ended' if e else 'kept' if (b, w) in kept else 'dropped')
+    fate = lambda b, w, ends: 'ended' if ends else 'kept' if (b, w) in kept else 'dropped'
+    return [Node(step, w, at[b], s, fate(b, w, e), looks[b])
             for s, b, w, e in weighed if s > -torch.inf]
 
-# %% ../nbs/08_search.ipynb #0d5494d6
+# %% ../nbs/08_search.ipynb #308292e5
 def tree_nodes(trace: Trace, i: int = 0) -> list[Node]:
     "Every node of an image's search, step by step."
     nodes, at = [], [-1] * trace.choices[0].live.shape[1]
     for t, choice in enumerate(trace.choices):
-        new = step_nodes(choice, i, t, at)
+        new = step_nodes(trace, i, t, at)
         place = {(n.parent, n.word): len(nodes) + k for k, n in enumerate(new)}
         here = zip(choice.parent[i].tolist(), choice.token[i].tolist())
         at = [place.get((at[b], w), -1) for b, w in here]

@@ -6,19 +6,19 @@
 __all__ = ['ATTENTIONS', 'ReluAttention', 'DotProductAttention', 'DotReluAttention', 'MultiHeadAttention', 'HardAttention',
            'AdaptiveAttention', 'WeightsAttention', 'make_attention']
 
-# %% ../nbs/05a_variants.ipynb #f5c32b97
+# %% ../nbs/05a_variants.ipynb #c3598c36
 import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from .captions import InputError
-from .attention import AdditiveAttention, Keys, UniformAttention
+from .attention import RELU, AdditiveAttention, Keys, UniformAttention
 from .attention import captions_per_image, check_mask, pool, rows_of, to_weights
 
-# %% ../nbs/05a_variants.ipynb #e46c79df
+# %% ../nbs/05a_variants.ipynb #4028f53b
 class ReluAttention(AdditiveAttention):
     "Additive attention with a ReLU (a-PyTorch-Tutorial-to-Image-Captioning)."
-    squash = staticmethod(torch.relu_)
+    squash, in_place = staticmethod(torch.relu), RELU
 
 # %% ../nbs/05a_variants.ipynb #ff535f9e
 class DotProductAttention(AdditiveAttention):

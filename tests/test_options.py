@@ -30,18 +30,30 @@ def batch():
     captions = torch.randint(4, 30, (2, 3, 7)) * (torch.arange(7) < lengths[..., None])
     return torch.randn(2, 9, 8).double(), captions, lengths
 
-# %% ../nbs/06a_options.ipynb #6df52f92
-def test_opened_and_with_no_option_it_is_the_decoder_of_chapter_6():
-    plain, opened = make(), make(cls=OpenDecoder)
-    assert type(plain) is AttentionDecoder
-    assert opened.state_dict().keys() == plain.state_dict().keys()
-    for a, b in zip(plain(*batch())[:5], opened(*batch())): assert torch.equal(a, b)
+# %% ../nbs/06a_options.ipynb #2c9a2a6c
+def test_without_an_option_it_is_the_decoder_of_chapter_6_itself():
+    assert type(make()) is AttentionDecoder and type(make(tied=True)) is not AttentionDecoder
 
 # %% ../nbs/06a_options.ipynb #90064060
 def test_with_the_linear_output_the_vocabulary_reads_the_hidden_state_and_nothing_else():
     net, (feats, caps, _) = make(output='linear'), batch()
     logits, state = net.step(caps[:, 0, 0], net.start(feats))
     assert torch.equal(logits, net.output(state.hidden))
+
+# %% ../nbs/06a_options.ipynb #4c2c6c58
+def test_a_gate_for_each_number_scales_each_number():
+    net, (feats, _, _) = make(gate='each'), batch()
+    context, after = net.look(state := net.start(feats).repeat(3))
+    seen, beta = net.attention(state.keys, state.hidden)[0], net.gate(state.hidden).sigmoid()
+    assert beta.shape == seen.shape and torch.equal(context, beta * seen)
+    assert torch.equal(after.beta, beta.mean(1, keepdim=True))
+
+# %% ../nbs/06a_options.ipynb #d1ee6521
+def test_without_a_squash_the_first_state_is_linear_in_the_mean_feature():
+    net, (feats, _, _) = make(init='linear'), batch()
+    state = net.start(feats)
+    assert torch.equal(state.hidden, net.init_hidden(feats.mean(1)))
+    assert torch.equal(make().start(feats).cell, net.init_cell(feats.mean(1)).tanh())
 
 # %% ../nbs/06a_options.ipynb #e3b640bb
 def test_tied_layers_stay_one_matrix_through_copies():
@@ -55,19 +67,12 @@ def test_layers_of_different_sizes_are_not_tied():
     with pytest.raises(InputError, match='they are 10 and 6'):
         AttentionDecoder(DecoderConfig(30, 8, 10, 6, tied=True, output='linear'))
 
-# %% ../nbs/06a_options.ipynb #7c984cd6
+# %% ../nbs/06a_options.ipynb #0ab37e75
 def test_a_variational_mask_hides_the_same_numbers_at_every_step_and_other_ones_in_each_caption():
     net, x = make(dropout=.5, variational=True).train(), torch.ones(6, 4, 10).double()
-    hidden = net.drop(x, net.begin(net.start(batch()[0]).repeat(3)), 'words') == 0
-    assert (hidden == hidden[:, :1]).all() and not (hidden[0] == hidden[1]).all()
-    assert torch.equal(net.eval().drop(x, None, 'words'), x)
-
-# %% ../nbs/06a_options.ipynb #4f19df73
-def test_a_mask_goes_with_its_caption():
-    net = make(dropout=.5, variational=True).train()
-    state = net.begin(net.start(batch()[0]).repeat(3))
-    _, after = net.step(torch.zeros(6, dtype=torch.long), state)
-    assert torch.equal(after.select(torch.tensor([2])).extra['words'], state.extra['words'][2:3])
+    left = net.dropout(x)
+    assert (left == left[:, :1]).all() and not (left[0] == left[1]).all()
+    assert left.unique().tolist() == [0, 2] and torch.equal(net.eval().dropout(x), x)
 
 # %% ../nbs/06a_options.ipynb #06f98b08
 def test_what_was_just_heard_changes_where_the_current_state_looks_and_not_where_the_previous_did():
@@ -118,15 +123,15 @@ def test_two_layers_are_two_lstmcells():
         logits, state = net.step(caps[:, 0, t], state)
         assert (logits - net.say(word, h2, z)).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #c9faa705
+# %% ../nbs/06a_options.ipynb #e8b792bb
 def hard_pass():
-    "A training pass with hard attention over 400 captions of an image."
+    "A training pass with hard attention over 400 images."
     net = make(attention='hard').train()
-    feats, caps = torch.randn(1, 9, 8).double(), torch.randint(4, 30, (1, 400, 4))
-    return net, net(feats, caps, torch.full((1, 400), 4))
+    feats, caps = torch.randn(400, 9, 8).double(), torch.randint(4, 30, (400, 1, 4))
+    return net, net(feats, caps, torch.full((400, 1), 4))
 
-# %% ../nbs/06a_options.ipynb #0a16d11c
-def test_in_training_half_of_the_captions_draw_one_cell_and_the_others_look_softly():
+# %% ../nbs/06a_options.ipynb #0f7c6e1e
+def test_in_training_half_of_the_images_draw_one_cell_and_the_others_look_softly():
     out = hard_pass()[1]
     one, soft = (out.weights == 1).any(-1), ~out.drawn
     assert torch.equal(one, out.drawn[:, None].expand_as(one)) and .4 < soft.float().mean() < .6
@@ -166,18 +171,34 @@ def test_the_sentinel_s_weight_and_the_gate_s_are_one():
     assert (state.beta - (1 - weights[:, -1:])).abs().max() < 1e-10
     assert (state.beta * state.weights - weights[:, :-1]).abs().max() < 1e-10
 
-# %% ../nbs/06a_options.ipynb #186a8021
+# %% ../nbs/06a_options.ipynb #80732c77
+def test_with_a_maxout_the_gates_do_not_see_and_the_larger_candidate_is_remembered():
+    net = make(cell='maxout').eval()
+    words, context, now = torch.randn(1, 50).double(), torch.randn(1, 8).double(), net.start(
+        torch.randn(1, 9, 8).double())
+    after = net.advance(words, context, now)
+    i, f, o, one, other = (words + net.hidden_gates(now.hidden)).chunk(5, -1)
+    a, b = net.context_gates(context).chunk(2, -1)
+    cell = f.sigmoid() * now.cell + i.sigmoid() * torch.maximum(one + a, other + b)
+    assert (after.cell - cell).abs().max() < 1e-12
+    assert (after.hidden - o.sigmoid() * cell.tanh()).abs().max() < 1e-12
+
+# %% ../nbs/06a_options.ipynb #384b0f75
 def test_values_that_do_not_exist_are_refused_in_words():
     for changes, message in [(dict(output='cubic'), "output is 'cubic'; known: deep, linear"),
-                             (dict(layers=3), 'known: 1, 2'), (dict(attend='next'), 'known: previous')]:
+                             (dict(layers=3), 'known: 1, 2'), (dict(attend='next'), 'known: previous'),
+                             (dict(gate='some'), 'known: True, False, each'),
+                             (dict(init='zero'), 'known: tanh, linear')]:
         with pytest.raises(InputError, match=message): make(**changes)
 
-# %% ../nbs/06a_options.ipynb #06f45f2e
+# %% ../nbs/06a_options.ipynb #143670f9
 def test_pairs_that_do_not_fit_are_refused_in_words():
     for changes in (dict(layers=2), dict(attention='adaptive')):
         with pytest.raises(InputError, match="set attend='current'"): make(**changes)
+    with pytest.raises(InputError, match='looks before it advances'):
+        make(cell='maxout', attend='current')
 
-# %% ../nbs/06a_options.ipynb #b27b25c3
+# %% ../nbs/06a_options.ipynb #bba694ed
 NAMES = {name: dict(attention=name) for name in
          'additive additive_relu dot dot_relu multihead hard weights uniform'.split()}
 NAMES |= {'adaptive': dict(attention='adaptive', attend='current'),
@@ -187,7 +208,11 @@ NAMES |= {'adaptive': dict(attention='adaptive', attend='current'),
           'butd': dict(attend='current', layers=2, output='linear', gate=False, tied=True),
           'all': dict(attention='adaptive', attend='current', layers=2, tied=True,
                       output='linear', variational=True),
-          'hard two': dict(attention='hard', attend='current', layers=2)}
+          'hard two': dict(attention='hard', attend='current', layers=2),
+          'each': dict(gate='each', init='linear'),
+          'hard each': dict(attention='hard', gate='each'),
+          'tutorial': dict(attention='dot_relu', output='linear', gate='each', init='linear'),
+          'maxout': dict(cell='maxout', output='linear', gate=False)}
 every = pytest.mark.parametrize('name', NAMES)
 
 # %% ../nbs/06a_options.ipynb #a5d30344

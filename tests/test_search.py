@@ -324,7 +324,7 @@ def spell(nodes, node):
     before = spell(nodes, nodes[node.parent]) if node.parent >= 0 else []
     return [*before, node.word]
 
-# %% ../nbs/08_search.ipynb #9355880a
+# %% ../nbs/08_search.ipynb #8fb8497b
 def test_the_tree_holds_all_that_was_weighed():
     for seed in range(5):
         model, features = tiny_model(seed, V=12, I=1)
@@ -334,6 +334,8 @@ def test_the_tree_holds_all_that_was_weighed():
             here = [n for n in nodes if n.step == t]
             assert len(here) <= 6 and sum(n.fate == 'kept' for n in here) <= 3
         for n in nodes: assert n.parent < 0 or nodes[n.parent].fate == 'kept'
+        best = [n for k, n in enumerate(nodes) if spell(nodes, n) == found[0].ids[:n.step + 1]]
+        assert torch.equal(torch.stack([n.weights for n in best]), found[0].weights)
         ended = {tuple(spell(nodes, n)): n.score for n in nodes if n.fate == 'ended'}
         for h in found:
             if h.finished: assert abs(ended[tuple(h.ids)] / len(h.ids) - h.score) < 1e-5
