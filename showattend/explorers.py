@@ -8,7 +8,7 @@ import io
 import anywidget, traitlets
 
 # %% auto #0
-__all__ = ['as_bytes', 'picture_bytes', 'AttentionExplorer', 'explore']
+__all__ = ['KIT', 'DRESS', 'as_bytes', 'picture_bytes', 'AttentionExplorer', 'pack', 'explore']
 
 # %% ../nbs/12_explorers.ipynb #097d8380
 import numpy as np
@@ -37,22 +37,20 @@ def picture_bytes(
     image.save(buffer, 'WEBP', quality=85)
     return buffer.getvalue()
 
-# %% ../nbs/12_explorers.ipynb #63df4e7f
-_BYTES = """
-const bytes = view => new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength);"""
+# %% ../nbs/12_explorers.ipynb #8768adb5
+_BYTES = """const bytes = view =>
+  new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength);"""
 
-# %% ../nbs/12_explorers.ipynb #1db7b06d
-_LOAD = """
-async function load(model) {
-  const [words, shape, peaks] = ["words", "shape", "peaks"].map(name => model.get(name));
-  const picture = await createImageBitmap(new Blob([bytes(model.get("picture"))]));
-  return {words, shape, peaks, picture, maps: bytes(model.get("maps"))};
+# %% ../nbs/12_explorers.ipynb #4c8ae7ed
+_UNPACK = """async function unpack(get) {
+  const [words, shape, peaks] = ["words", "shape", "peaks"].map(get);
+  const picture = await createImageBitmap(new Blob([bytes(get("picture"))]));
+  return {words, shape, peaks, picture, maps: bytes(get("maps"))};
 }"""
 
-# %% ../nbs/12_explorers.ipynb #21dc6b5f
-_DARKNESS = """
-// Word t as darkness: a pixel a position, the clearer the more the model looked there.
-function darkness(maps, [h, w], t) {
+# %% ../nbs/12_explorers.ipynb #3469523b
+_DARKNESS = """// Word t as darkness: a pixel a position, clear where the model looked.
+function darkness({maps, shape: [h, w]}, t) {
   const mask = document.createElement("canvas"), black = new ImageData(w, h);
   for (let i = 0; i < h * w; i++) black.data[4 * i + 3] = 0.8 * (255 - maps[t * h * w + i]);
   mask.width = w; mask.height = h;
@@ -60,9 +58,8 @@ function darkness(maps, [h, w], t) {
   return mask;
 }"""
 
-# %% ../nbs/12_explorers.ipynb #5c1a0d57
-_DRAW = """
-// The picture, and darkness over it if there is some.
+# %% ../nbs/12_explorers.ipynb #43fcd11d
+_DRAW = """// The picture, and darkness over it if there is some.
 function draw(canvas, picture, mask, grid) {
   const pen = canvas.getContext("2d");
   pen.imageSmoothingQuality = "high";
@@ -72,84 +69,125 @@ function draw(canvas, picture, mask, grid) {
   }
 }"""
 
-# %% ../nbs/12_explorers.ipynb #eb0f6e9a
-_SIZE = """
-function size(canvas, picture) {
+# %% ../nbs/12_explorers.ipynb #deafe82c
+_FRAME = """function frame(canvas, [h, w], patch) {
+  const pen = canvas.getContext("2d"), [x, y] = [canvas.width / w, canvas.height / h];
+  const box = (i, color, width) => { pen.strokeStyle = color; pen.lineWidth = width;
+    pen.strokeRect(i % w * x, Math.floor(i / w) * y, x, y); };
+  for (let i = 0; i < h * w; i++) box(i, "#fff4", 1.5);
+  box(patch, "#000", 11); box(patch, "#fff", 5);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #04a6c524
+_SIZE = """function size(canvas, picture) {
   Object.assign(canvas, {width: 800, height: Math.round(800 * picture.height / picture.width)});
 }"""
 
-# %% ../nbs/12_explorers.ipynb #64169d60
-_MAKE = """
-function make(tag, parent, properties = {}, attributes = {}) {
+# %% ../nbs/12_explorers.ipynb #873d04a9
+_USES = """// How much each word looked at a patch: weights, from 0 to 1.
+function uses({words, maps, peaks, shape: [h, w]}, patch) {
+  return words.map((_, t) => peaks[t] * maps[t * h * w + patch] / 255);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #dccd2e20
+_PERCENT = r"""const percent = x =>
+  (x < 0.0995 ? (100 * x).toFixed(1) : Math.round(100 * x)) + "\u00a0%";
+const place = (patch, [h, w]) => `row ${Math.floor(patch / w) + 1}, column ${patch % w + 1}`;"""
+
+# %% ../nbs/12_explorers.ipynb #c02dea72
+_SAY_USES = """function sayUses(data, patch) {
+  const [h, w] = data.shape, found = uses(data, patch).map((use, t) => [use, data.words[t]])
+    .filter(([use]) => use > 1.05 / (h * w)).sort(([a], [b]) => b - a).slice(0, 3);
+  const said = found.map(([use, word]) => `“${word}” ${percent(use)}`).join(", ");
+  return `${place(patch, data.shape)}: ${said || "no word looked here more than evenly"}`;
+}"""
+
+# %% ../nbs/12_explorers.ipynb #69802806
+_MAKE = """function make(tag, parent, properties = {}, attributes = {}) {
   const node = Object.assign(document.createElement(tag), properties);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   parent.append(node);
   return node;
 }"""
 
-# %% ../nbs/12_explorers.ipynb #5473c168
-_BUILD = """
-function build(el, words) {
-  const root = make("div", el, {className: "sa-explorer"},
-                    {role: "group", "aria-label": "Where the model looked: " + words.join(" ")});
-  const canvas = make("canvas", root, {}, {role: "img"});
-  const side = make("div", root, {className: "sa-side"});
-  const line = make("div", side, {className: "sa-words"}, {role: "toolbar", "aria-label": "Words"});
-  const buttons = words.map(word => make("button", line, {type: "button", textContent: word}));
-  const said = make("div", side, {className: "sa-said"}, {"aria-live": "polite"});
-  return {root, canvas, said, buttons, ...buildBar(side, words.length - 1)};
+# %% ../nbs/12_explorers.ipynb #d3a9c0b8
+_TOOLBAR = """function toolbar(parent, texts, label) {
+  const bar = make("div", parent, {className: "sa-words"}, {role: "toolbar", "aria-label": label});
+  return texts.map(text => make("button", bar, {type: "button", textContent: text}));
 }"""
 
-# %% ../nbs/12_explorers.ipynb #7dd33e6e
-_BAR = """
-function buildBar(side, last) {
-  const bar = make("div", side, {className: "sa-bar"});
-  const play = make("button", bar, {type: "button", className: "sa-play", textContent: "Play"});
-  const slider = make("input", bar, {type: "range", min: 0, max: last}, {"aria-label": "Word"});
-  const label = make("label", bar), grid = make("input", label, {type: "checkbox"});
-  label.append("true grid");
-  return {play, slider, grid};
-}"""
-
-# %% ../nbs/12_explorers.ipynb #d679f4ea
-_SHOW = """
-function show(ui, data, t) {
-  mark(ui, t, data.words[t]);
-  ui.said.textContent = say(data, t);
-  draw(ui.canvas, data.picture, darkness(data.maps, data.shape, t), ui.grid.checked);
-}"""
-
-# %% ../nbs/12_explorers.ipynb #5b34d1fb
-_MARK = """
-function mark(ui, t, word) {
-  ui.slider.value = t;
-  ui.slider.setAttribute("aria-valuetext", word);
-  ui.canvas.setAttribute("aria-label", `Where the model looked when it wrote “${word}”`);
-  ui.buttons.forEach((button, k) => {
+# %% ../nbs/12_explorers.ipynb #089e1fc3
+_MARK = """function mark(buttons, t) {
+  buttons.forEach((button, k) => {
     button.setAttribute("aria-pressed", k === t);
     button.tabIndex = k === t ? 0 : -1;
   });
 }"""
 
-# %% ../nbs/12_explorers.ipynb #5a5f6803
-_SAY = """
-function say({words, peaks, shape: [h, w]}, t) {
-  const part = x => (100 * x).toPrecision(2) + " %";
-  return `“${words[t]}”: peak ${part(peaks[t])}, an even look has ${part(1 / (h * w))}`;
+# %% ../nbs/12_explorers.ipynb #01799d7d
+_BAR = """function buildBar(side, last, name = "Word") {
+  const bar = make("div", side, {className: "sa-bar"});
+  const play = make("button", bar, {type: "button", className: "sa-play", textContent: "Play"});
+  const slider = make("input", bar, {type: "range", min: 0, max: last}, {"aria-label": name});
+  const label = make("label", bar), grid = make("input", label, {type: "checkbox"});
+  label.append("true grid");
+  return {play, slider, grid};
 }"""
 
-# %% ../nbs/12_explorers.ipynb #fdd4c027
-_KEYS = """
-// The word a key leads to, or null for a key that isn't ours.
+# %% ../nbs/12_explorers.ipynb #8851d51d
+_PICTURE = """function buildPicture(parent, picture, active = true) {
+  const can = active ? {role: "application", tabindex: 0} : {role: "img"};
+  const canvas = make("canvas", parent, {className: "sa-picture"}, can);
+  size(canvas, picture);
+  return canvas;
+}"""
+
+# %% ../nbs/12_explorers.ipynb #35744fd5
+_BUILD = """function build(el, {words, picture}) {
+  const root = make("div", el, {className: "sa-explorer sa-caption"},
+                    {role: "group", "aria-label": "Where the model looked: " + words.join(" ")});
+  const canvas = buildPicture(root, picture), side = make("div", root, {className: "sa-side"});
+  const buttons = toolbar(side, words, "Words");
+  const said = make("div", side, {className: "sa-said"}, {"aria-live": "polite"});
+  return {root, canvas, said, buttons, ...buildBar(side, words.length - 1)};
+}"""
+
+# %% ../nbs/12_explorers.ipynb #d7ad2017
+_SHOW = """function show(ui, data, t, patch) {
+  const asked = patch >= 0, word = data.words[t], [h, w] = data.shape;
+  mark(ui.buttons, t); tint(ui, asked && uses(data, patch), 3 / (w * h));
+  ui.slider.value = t; ui.slider.setAttribute("aria-valuetext", word);
+  ui.said.textContent = asked ? sayUses(data, patch) : say(data, t);
+  ui.canvas.setAttribute("aria-label", asked ? `The picture at ${place(patch, data.shape)}` :
+    `Where the model looked when it wrote “${word}”. Arrow keys ask the patches.`);
+  draw(ui.canvas, data.picture, asked ? null : darkness(data, t), ui.grid.checked);
+  if (asked) frame(ui.canvas, data.shape, patch);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #6b96b51c
+_SAY = """function say({words, peaks, shape: [h, w]}, t) {
+  return `“${words[t]}”: peak ${percent(peaks[t])}, an even look has ${percent(1 / (h * w))}`;
+}"""
+
+# %% ../nbs/12_explorers.ipynb #34434b97
+_TINT = """function tint(ui, shares, least) {
+  ui.root.classList.toggle("sa-asked", !!shares);
+  const most = Math.max(...shares || [1], least);
+  ui.buttons.forEach((button, t) =>
+    button.style.setProperty("--use", shares ? (shares[t] / most).toFixed(3) : 0));
+}"""
+
+# %% ../nbs/12_explorers.ipynb #76615ab5
+_KEYS = """// The word a key leads to, or null for a key that isn't ours.
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 function target(event, t, last) {
   if (event.ctrlKey || event.altKey || event.metaKey) return null;
   const to = {ArrowRight: t + 1, ArrowLeft: t - 1, Home: 0, End: last}[event.key];
-  return to === undefined ? null : Math.min(Math.max(to, 0), last);
+  return to === undefined ? null : clamp(to, 0, last);
 }"""
 
-# %% ../nbs/12_explorers.ipynb #a9c27cf2
-_PLAYER = """
-// Calls next() again and again, until it says there is no more.
+# %% ../nbs/12_explorers.ipynb #4570efcf
+_PLAYER = """// Calls next() again and again, until it says there is no more.
 function player(ui, next) {
   let timer = null;
   const set = (id, text, live) => {
@@ -159,109 +197,196 @@ function player(ui, next) {
   return {stop, start, playing: () => timer !== null};
 }"""
 
-# %% ../nbs/12_explorers.ipynb #261b34e9
-_HOVER = """
-function hover(ui, data, film, refresh) {
-  const peek = (node, action) => {
-    node.addEventListener("pointerenter", event => film.playing() || action(event));
-    node.addEventListener("pointerleave", refresh); };
-  ui.buttons.forEach((button, k) =>
-    peek(button, event => event.pointerType === "mouse" && show(ui, data, k)));
-  peek(ui.canvas, () => draw(ui.canvas, data.picture));
-}"""
-
-# %% ../nbs/12_explorers.ipynb #04409010
-_LISTEN = """
-function listen(ui, {now, last, choose, refresh}) {
-  ui.buttons.forEach((button, k) => button.addEventListener("click", () => choose(k)));
-  ui.slider.addEventListener("input", () => choose(+ui.slider.value));
-  ui.grid.addEventListener("change", refresh);
-  ui.root.addEventListener("keydown", e => onKey(e, ui, target(e, now(), last), choose));
-}"""
-
-# %% ../nbs/12_explorers.ipynb #9ae14f3b
-_ON_KEY = """
-function onKey(event, ui, to, choose) {
-  if (to !== null || "Enter ".includes(event.key)) event.stopPropagation();
-  if (to === null) return;        // Enter and space press the button, as everywhere
-  event.preventDefault();
-  choose(to);
-  if (ui.buttons.includes(event.target)) ui.buttons[to].focus();
-}"""
-
-# %% ../nbs/12_explorers.ipynb #1a5e4a8f
-_PRESS = """
-// Play: from here, or from the start when the film has ended.
+# %% ../nbs/12_explorers.ipynb #d2c6840c
+_PRESS = """// Play: from here, or from the start when the film has ended.
 function press(film, now, last, go) {
   if (film.playing()) return film.stop();
   if (now() === last) go(0);
   film.start();
 }"""
 
-# %% ../nbs/12_explorers.ipynb #00f12a8f
-_RENDER = """
-async function render({model, el}) {
-  const data = await load(model), ui = build(el, data.words), last = data.words.length - 1;
-  const now = () => Math.min(Math.max(model.get("t"), 0), last);
-  const refresh = () => show(ui, data, now());
-  const go = t => { model.set("t", t); model.save_changes(); return true; };
+# %% ../nbs/12_explorers.ipynb #5116c568
+_ON_KEY = """function onKey(event, buttons, to, choose) {
+  if (to !== null || "Enter ".includes(event.key)) event.stopPropagation();
+  if (to === null) return;        // Enter and space press the button, as everywhere
+  event.preventDefault();
+  choose(to);
+  if (buttons.includes(event.target)) buttons[to].focus();
+}"""
+
+# %% ../nbs/12_explorers.ipynb #25d530dd
+_WALK = """function walk(ui, {now, last, go, refresh}) {
   const film = player(ui, () => now() < last && go(now() + 1));
-  size(ui.canvas, data.picture);
-  hover(ui, data, film, refresh);
-  listen(ui, {now, last, refresh, choose: t => { film.stop(); go(t); }});
+  const choose = t => { film.stop(); go(t); };
+  ui.buttons.forEach((button, k) => button.addEventListener("click", () => choose(k)));
+  ui.slider.addEventListener("input", () => choose(+ui.slider.value));
+  ui.grid.addEventListener("change", refresh);
+  ui.root.addEventListener("keydown", e => onKey(e, ui.buttons, target(e, now(), last), choose));
   ui.play.addEventListener("click", () => press(film, now, last, go));
-  model.on("change:t", refresh); refresh();
-  return () => { film.stop(); model.off("change:t", refresh); };
+  return film;
+}"""
+
+# %% ../nbs/12_explorers.ipynb #8efadae1
+_PATCH_AT = """function patchAt({currentTarget, clientX, clientY}, [h, w]) {
+  const box = currentTarget.getBoundingClientRect();
+  return clamp(Math.floor((clientY - box.top) / box.height * h), 0, h - 1) * w
+       + clamp(Math.floor((clientX - box.left) / box.width * w), 0, w - 1);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #5b87abbc
+_HOVER = """// Calls peek(event) while the mouse is on a node and no film plays.
+function hover(node, film, peek, refresh) {
+  const mouse = event => event.pointerType === "mouse" && !film.playing() && peek(event);
+  for (const kind of ["pointerenter", "pointermove"]) node.addEventListener(kind, mouse);
+  node.addEventListener("pointerleave", () => film.playing() || refresh());
+}"""
+
+# %% ../nbs/12_explorers.ipynb #7710f8f3
+_PATCH_KEY = """// The patch a key leads to, or null.
+function patchKey({key, ctrlKey, altKey, metaKey}, patch, [h, w]) {
+  const step = {ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0]}[key];
+  if (key === "Escape") return -1;
+  if (!step || ctrlKey || altKey || metaKey) return null;
+  const [y, x] = [Math.floor(patch / w), patch % w];
+  return clamp(y + step[0], 0, h - 1) * w + clamp(x + step[1], 0, w - 1);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #71b29767
+_BRIGHTEST = """function brightest({maps, shape: [h, w]}, t) {
+  return maps.subarray(t * h * w).indexOf(255);
+}"""
+
+# %% ../nbs/12_explorers.ipynb #da9176df
+_ASK = """// The picture's patches by click and by key.
+function ask(canvas, data, {now, patch, choose}) {
+  const from = () => patch() < 0 ? brightest(data, now()) : patch();
+  canvas.addEventListener("click", event => {
+    const here = patchAt(event, data.shape);
+    choose(here === patch() ? -1 : here); });
+  canvas.addEventListener("focus", () => canvas.matches(":focus-visible") && choose(from()));
+  canvas.addEventListener("keydown", event => {
+    const to = patchKey(event, from(), data.shape);
+    if (to === null) return;
+    event.preventDefault(); event.stopPropagation(); choose(to); });
+}"""
+
+# %% ../nbs/12_explorers.ipynb #949a9751
+_PUT = """function put(model, values) {
+  for (const [name, value] of Object.entries(values)) model.set(name, value);
+  model.save_changes(); return true;
+}"""
+
+# %% ../nbs/12_explorers.ipynb #9e9405cf
+_FOLLOW = """// Calls f when one of these changes; returns what ends it.
+function follow(model, names, f) {
+  for (const name of names) model.on("change:" + name, f);
+  return () => names.forEach(name => model.off("change:" + name, f));
+}"""
+
+# %% ../nbs/12_explorers.ipynb #378ae3b0
+_MOUNT = """// An explorer of one caption in a model. Returns what removes it.
+function mount(el, data, model) {
+  const ui = build(el, data), last = data.words.length - 1, patch = () => model.get("patch");
+  const now = () => clamp(model.get("t"), 0, last);
+  const refresh = () => show(ui, data, now(), patch());
+  const film = walk(ui, {now, last, refresh, go: t => put(model, {t, patch: -1})});
+  const choose = patch => { film.stop(); put(model, {patch}); };
+  ui.buttons.forEach((b, k) => hover(b, film, () => show(ui, data, k, -1), refresh));
+  hover(ui.canvas, film, e => show(ui, data, now(), patchAt(e, data.shape)), refresh);
+  ask(ui.canvas, data, {now, patch, choose});
+  const leave = follow(model, ["t", "patch"], refresh);
+  refresh();
+  return () => { film.stop(); leave(); ui.root.remove(); };
+}"""
+
+# %% ../nbs/12_explorers.ipynb #b3324073
+_RENDER = """async function render({model, el}) {
+  const build = async () => mount(el, await unpack(name => model.get(name)), model);
+  let remove = await build(), turn = Promise.resolve();
+  const again = () => { turn = turn.then(async () => { remove(); remove = await build(); }); };
+  const leave = follow(model, ["maps", "picture"], again);
+  return () => { leave(); remove(); };
 }
 export default { render };"""
 
-# %% ../nbs/12_explorers.ipynb #8e4dbfea
-_STYLE = """
-.sa-explorer { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 10px 18px;
-  max-width: 700px; padding: 4px; font: 15px/1.4 system-ui, sans-serif }
-.sa-explorer canvas { flex: 1 1 300px; min-width: 0; max-width: 344px; border-radius: 6px }
+# %% ../nbs/12_explorers.ipynb #ceb65d52
+_WHOLE = """.sa-explorer { display: flex; flex-wrap: wrap; gap: 10px 18px;
+  align-items: flex-start; max-width: 700px; padding: 4px; text-align: left;
+  font: 15px/1.4 system-ui, sans-serif }
+.sa-explorer * { box-sizing: border-box }"""
+
+# %% ../nbs/12_explorers.ipynb #e2d5b2de
+_SIDES = """.sa-picture { flex: 1 1 300px; min-width: 0; max-width: 344px; border-radius: 6px }
+.sa-picture[tabindex] { cursor: crosshair }
 .sa-side { flex: 1 1 250px; min-width: 0; max-width: 344px }
-.sa-said { font-size: 13px; opacity: .8; margin: 8px 0; height: 1.4em;
-  white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
-.sa-words { display: flex; flex-wrap: wrap; gap: 4px }
-.sa-bar, .sa-bar label { display: flex; align-items: center; gap: 8px; color: inherit }
+.sa-said { font-size: 13px; margin: 8px 0; height: 2.8em; overflow: hidden }"""
+
+# %% ../nbs/12_explorers.ipynb #d28feb4e
+_ROWS = """.sa-words { display: flex; flex-wrap: wrap; gap: 4px }
+.sa-bar, .sa-bar label { display: flex; align-items: center; gap: 8px; color: inherit; margin: 0 }
 .sa-bar input[type=range] { flex: 1; min-width: 60px; accent-color: #1d5fa6 }"""
 
-# %% ../nbs/12_explorers.ipynb #ed3cd647
-_BUTTONS = """
-.sa-explorer button { font: inherit; color: inherit; min-height: 30px; padding: 2px 9px; margin: 0;
-  border: 1px solid #8888; border-radius: 5px; background: #8882; cursor: pointer }
-.sa-explorer button:hover { border-color: currentColor }
+# %% ../nbs/12_explorers.ipynb #3db289a2
+_BUTTONS = """.sa-explorer button { font: inherit; color: inherit; background: #8882;
+  border: 1px solid #8888; border-radius: 5px; min-height: 30px; padding: 2px 9px; margin: 0;
+  cursor: pointer }
+.sa-explorer .sa-play { min-width: 4.6em }"""
+
+# %% ../nbs/12_explorers.ipynb #113cf96d
+_PRESSED = """.sa-explorer button:hover { border-color: currentColor }
 .sa-explorer button[aria-pressed=true] { background: #1d5fa6; border-color: #1d5fa6; color: #fff }
-.sa-explorer .sa-play { min-width: 4.6em }
-.sa-explorer :is(button, input):focus-visible { outline: 3px solid #e69f00; outline-offset: 1px }"""
+.sa-explorer :focus-visible { outline: 3px solid #e69f00; outline-offset: 1px }"""
 
-# %% ../nbs/12_explorers.ipynb #d6721f4a
-_DRAWING = _BYTES + _LOAD + _DARKNESS + _DRAW + _SIZE
-_PARTS = _MAKE + _BUILD + _BAR + _SHOW + _MARK + _SAY
-_ACTIONS = _KEYS + _PLAYER + _HOVER + _LISTEN + _ON_KEY + _PRESS + _RENDER
+# %% ../nbs/12_explorers.ipynb #0b088d5c
+_ASKED = """.sa-asked .sa-words button, .sa-asked .sa-words button[aria-pressed=true] {
+  background: color-mix(in srgb, #3d85c6 calc(55% * var(--use)), #8881); color: inherit }"""
 
-# %% ../nbs/12_explorers.ipynb #03a6ebdf
+# %% ../nbs/12_explorers.ipynb #d5ce7841
+_DRAWING = [_BYTES, _UNPACK, _DARKNESS, _DRAW, _FRAME, _SIZE, _USES, _PERCENT, _SAY_USES]
+_PARTS = [_MAKE, _TOOLBAR, _MARK, _BAR, _PICTURE, _BUILD, _SHOW, _SAY, _TINT]
+_ACTIONS = [_KEYS, _PLAYER, _PRESS, _ON_KEY, _WALK, _PATCH_AT, _HOVER, _PATCH_KEY, _BRIGHTEST, _ASK]
+
+# %% ../nbs/12_explorers.ipynb #f6d11cd3
+KIT = '\n'.join([*_DRAWING, *_PARTS, *_ACTIONS, _PUT, _FOLLOW, _MOUNT])
+DRESS = '\n'.join([_WHOLE, _SIDES, _ROWS, _BUTTONS, _PRESSED, _ASKED])
+
+# %% ../nbs/12_explorers.ipynb #0a4c326a
 class AttentionExplorer(anywidget.AnyWidget):
-    "Click a word, step with the arrow keys, or play: where did the model look? Needs no kernel."
-    _esm = _DRAWING + _PARTS + _ACTIONS
-    _css = _STYLE + _BUTTONS
+    "Click a word or a patch, step with the arrow keys, or play. Needs no kernel."
+    _esm = '\n'.join([KIT, _RENDER])
+    _css = DRESS
     words = traitlets.List(traitlets.Unicode()).tag(sync=True)
     picture = traitlets.Bytes().tag(sync=True)                 # an encoded image
-    maps = traitlets.Bytes().tag(sync=True)                    # T·h·w brightnesses
     shape = traitlets.List(traitlets.Int()).tag(sync=True)     # [h, w]
     peaks = traitlets.List(traitlets.Float()).tag(sync=True)   # largest weight of each word
+    maps = traitlets.Bytes().tag(sync=True)                    # T·h·w brightnesses
     t = traitlets.Int(0).tag(sync=True)                        # the word that is shown
+    patch = traitlets.Int(-1).tag(sync=True)                   # the patch asked about; −1: none
 
-# %% ../nbs/12_explorers.ipynb #2e382bb7
+    def show(self, image: Image.Image, words: list[str], attention: np.ndarray):
+        "Shows another caption in the same place; needs a kernel, as all that Python sends."
+        with self.hold_sync():
+            for name, value in {**pack(image, words, attention), 't': 0, 'patch': -1}.items():
+                setattr(self, name, value)
+
+# %% ../nbs/12_explorers.ipynb #1305a556
+def pack(
+    image: Image.Image,
+    words: list[str],        # T words, at least one
+    attention: np.ndarray,   # (T, h, w)
+    width: int = 480,        # of the picture, in pixels at most
+) -> dict:
+    "A caption as an explorer's ingredients."
+    check_steps(words, attention)
+    if not words: raise InputError("A caption without words has nothing to explore.")
+    return dict(words=list(words), picture=picture_bytes(image, width), maps=as_bytes(attention),
+                shape=list(attention.shape[1:]), peaks=attention.max((1, 2)).round(4).tolist())
+
+# %% ../nbs/12_explorers.ipynb #4ba04bcc
 def explore(
     image: Image.Image,
     words: list[str],        # T words, at least one
     attention: np.ndarray,   # (T, h, w)
 ) -> AttentionExplorer:
     "The explorer for one caption."
-    check_steps(words, attention)
-    if not words: raise InputError("A caption without words has nothing to explore.")
-    return AttentionExplorer(
-        words=list(words), picture=picture_bytes(image), maps=as_bytes(attention),
-        shape=list(attention.shape[1:]), peaks=attention.max((1, 2)).round(4).tolist())
+    return AttentionExplorer(**pack(image, words, attention))

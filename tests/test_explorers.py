@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# %% ../nbs/12_explorers.ipynb #bb9c3ff0
+# %% ../nbs/12_explorers.ipynb #233c52e0
 from showattend.captions import InputError
-from showattend.explorers import AttentionExplorer, as_bytes, explore, picture_bytes
+from showattend.explorers import AttentionExplorer, as_bytes, explore, pack, picture_bytes
 from showattend.visualize import spotlight
 
 # %% ../nbs/12_explorers.ipynb #9a468bc6
@@ -49,6 +49,16 @@ def test_an_explorer_holds_the_caption():
     widget = explore(Image.new('RGB', (128, 128)), ['a', 'red', 'kite'], maps)
     assert widget.words == ['a', 'red', 'kite'] and widget.shape == [8, 8] and widget.t == 0
     assert widget.maps == as_bytes(maps) and np.allclose(widget.peaks, maps.max((1, 2)), atol=1e-4)
+
+# %% ../nbs/12_explorers.ipynb #26981ac2
+def test_another_caption_takes_the_place_of_the_first():
+    rng = np.random.default_rng(4)
+    first, then = rng.dirichlet(np.ones(64), 3), rng.dirichlet(np.ones(36), 2)
+    widget = explore(Image.new('RGB', (64, 64)), ['a', 'red', 'kite'], first.reshape(-1, 8, 8))
+    widget.t, widget.patch = 2, 50
+    widget.show(Image.new('RGB', (64, 32)), ['two', 'kites'], then.reshape(-1, 6, 6))
+    assert (widget.words, widget.shape, widget.t, widget.patch) == (['two', 'kites'], [6, 6], 0, -1)
+    assert widget.maps == as_bytes(then.reshape(-1, 6, 6))
 
 # %% ../nbs/12_explorers.ipynb #7561257d
 def test_a_caption_that_doesn_t_fit_its_maps_is_refused():

@@ -1,22 +1,20 @@
 """The built book in a real browser, without a kernel and without a network.
 
 Every page must load without an error, a failed request or a request to another host, and every
-attention explorer must answer to clicks, keys and Play. Needs `make book`, Chromium and playwright.
+explorer must answer to mouse and keyboard. Needs `make book`, Chromium and playwright.
 """
-import json, re, shutil, threading
+import io, json, re, threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+from explorer_drivers import AXE, CHECKS, KINDS, Explorer, check_words, chromium, faults   # noqa: F401
 
 HTML = Path(__file__).resolve().parents[2]/'book'/'_build'/'html'
-NAMES = ['chromium', 'chromium-browser', 'google-chrome']
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
-         '--no-first-run']
 PAGES = sorted(str(p.relative_to(HTML)) for p in HTML.rglob('*.html')
                if not p.relative_to(HTML).parts[0].startswith('_'))
 WHY_NOT = ('the book is not built (make book)' if not PAGES else
@@ -38,17 +36,8 @@ def site():
     server.shutdown()
 
 
-@pytest.fixture(scope='module')
-def chromium():
-    if CHROMIUM is None: pytest.skip('Chromium is not installed')
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(chromium, site):
+def visit(chromium, site):                                                      # noqa: F811
     "Opens a page of the book; `visit.trouble` lists what went wrong."
     context = chromium.new_context(viewport=dict(width=1280, height=900))
     context.set_default_timeout(90_000)                 # patience with a busy machine
@@ -82,51 +71,28 @@ def scripts(html: str, kind: str) -> list:
             re.findall(rf'<script type="{mime}">(.*?)</script>', html, re.S)]
 
 
-def count_explorers(name: str) -> int:
-    "How many explorers a page shows, those inside boxes included."
+def explorers_of(name: str) -> list[str]:
+    "The classes of the explorers that a page shows, those inside boxes included."
     html = (HTML/name).read_text(encoding='utf-8')
     models = {k: v for part in scripts(html, 'widget-state') for k, v in part['state'].items()}
 
-    def count(key):
+    def inside(key):
         state = models.get(key, {}).get('state', {})
+        kind = state.get('_anywidget_id', '').rpartition('.')[2]
         inner = [k.removeprefix('IPY_MODEL_') for k in state.get('children', [])]
-        return ('sa-explorer' in state.get('_css', '')) + sum(map(count, inner))
+        return [kind] * (kind in KINDS) + [k for key in inner for k in inside(key)]
 
-    return sum(count(view['model_id']) for view in scripts(html, 'widget-view'))
-
-
-class Explorer:
-    "One explorer on a page."
-    def __init__(self, root): self.root = root
-    def __getattr__(self, name): return getattr(self.root, name)
-
-    @property
-    def words(self): return self.locator('.sa-words button')
-    @property
-    def play(self): return self.locator('.sa-play')
-    @property
-    def picture(self): return self.locator('canvas').evaluate('c => c.toDataURL()')
-    @property
-    def shown(self):
-        pressed = self.words.evaluate_all('bs => bs.map(b => b.getAttribute("aria-pressed"))')
-        assert pressed.count('true') == 1
-        return pressed.index('true')
-
-    def wait_until(self, test):
-        "Waits until the word shown passes the test; a slow machine may miss any single word."
-        for _ in range(400):
-            if test(self.shown): return
-            self.root.page.wait_for_timeout(25)
-        raise AssertionError(f'still at word {self.shown}')
-
-    def press(self, key): self.words.nth(self.shown).press(key)
+    return [kind for view in scripts(html, 'widget-view') for kind in inside(view['model_id'])]
 
 
-def explorers(page, name) -> list:
-    count = count_explorers(name)
-    if count: page.locator('.sa-explorer').nth(count - 1).wait_for()
-    found = [Explorer(root) for root in page.locator('.sa-explorer').all()]
-    assert len(found) == count
+def explorers(page, name) -> list[tuple[str, Explorer]]:
+    "Class and driver of each explorer on an open page."
+    expected, found = explorers_of(name), []
+    for kind in dict.fromkeys(expected):
+        roots = page.locator(KINDS[kind])
+        roots.nth(expected.count(kind) - 1).wait_for()
+        found += [(kind, Explorer(root)) for root in roots.all()]
+    assert len(found) == len(expected)
     return found
 
 
@@ -138,80 +104,29 @@ def test_page_loads_alone_and_without_errors(page_name, visit):
     assert visit.trouble == []
 
 
-WITH_EXPLORERS = [name for name in PAGES if count_explorers(name)]
+WITH_EXPLORERS = [] if WHY_NOT else [name for name in PAGES if explorers_of(name)]
 explorer_page = pytest.mark.parametrize('page_name', SKIPPED if WHY_NOT else WITH_EXPLORERS)
+KINDS_OF_PAGES = [(name, kind) for name in WITH_EXPLORERS for kind in dict.fromkeys(explorers_of(name))]
 
 
-@explorer_page
-def test_explorers_answer_without_a_kernel(page_name, visit):
-    for explorer in explorers(visit(page_name), page_name):
-        last = explorer.words.count() - 1
-        explorer.words.nth(last).click()
-        assert explorer.shown == last
-        for key, t in [('Home', 0), ('ArrowLeft', 0), ('ArrowRight', min(1, last)), ('End', last)]:
-            explorer.press(key)
-            assert explorer.shown == t, key
-        if not last: continue
-        explorer.play.click()                           # from the end: begins again
-        explorer.wait_until(lambda t: t < last)
-        assert explorer.play.text_content() == 'Pause'
-        explorer.press('Home')                          # whoever moves by hand stops the film
-        assert explorer.play.text_content() == 'Play'
-        explorer.play.click()
-        explorer.wait_until(lambda t: t > 0)
+def test_every_kind_of_explorer_is_in_the_book():
+    if WHY_NOT: pytest.skip(WHY_NOT)
+    assert {kind for _, kind in KINDS_OF_PAGES} >= set(KINDS)
+
+
+@pytest.mark.parametrize('page_name,kind', [pytest.param(None, None, marks=SKIPPED[0].marks)] if WHY_NOT else KINDS_OF_PAGES)
+def test_an_explorer_answers_to_mouse_and_keys(page_name, kind, visit):
+    "The first of its kind on the page, in every way that there is."
+    page = visit(page_name)
+    CHECKS[kind](next(e for k, e in explorers(page, page_name) if k == kind))
     assert visit.trouble == []
 
 
 @explorer_page
-def test_the_picture_changes_with_the_word(page_name, visit):
-    page = visit(page_name)
-    explorer = explorers(page, page_name)[0]
-    explorer.words.nth(0).click()
-    first = explorer.picture
-    explorer.words.nth(2).click()
-    by_click = explorer.picture
-    explorer.press('ArrowRight')
-    by_arrow = explorer.picture
-    page.mouse.move(0, 0)
-    explorer.play.click()
-    explorer.wait_until(lambda t: t > 3)
-    explorer.play.click()
-    by_play = explorer.picture
-    assert len({first, by_click, by_arrow, by_play}) == 4
-    explorer.locator('input[type=checkbox]').check()
-    assert explorer.picture != by_play                  # the true grid looks different
-
-
-@explorer_page
-def test_pointing_previews_and_lets_go(page_name, visit):
-    page = visit(page_name)
-    explorer = explorers(page, page_name)[0]
-    explorer.words.nth(1).click()
-    page.mouse.move(0, 0)
-    before = explorer.picture
-    explorer.words.nth(0).hover()
-    assert explorer.picture != before and explorer.shown == 0
-    page.mouse.move(0, 0)
-    assert explorer.picture == before and explorer.shown == 1
-    explorer.locator('canvas').hover()
-    assert explorer.picture != before                   # the picture without darkness
-    page.mouse.move(0, 0)
-    assert explorer.picture == before
-
-
-@explorer_page
-def test_explorers_speak_to_screen_readers(page_name, visit):
-    page = visit(page_name)
-    explorer = explorers(page, page_name)[0]
-    explorer.words.nth(1).click()
-    word = explorer.words.nth(1).text_content()
-    assert word in explorer.locator('canvas').get_attribute('aria-label')
-    assert word in explorer.locator('[aria-live=polite]').text_content()
-    assert explorer.locator('input[type=range]').get_attribute('aria-valuetext') == word
-    stops = explorer.words.evaluate_all('bs => bs.filter(b => b.tabIndex === 0).length')
-    assert stops == 1                                   # Tab stops once at the words
-    explorer.play.click()
-    assert explorer.locator('.sa-said').get_attribute('aria-live') == 'off'
+def test_all_explorers_answer_without_a_kernel(page_name, visit):
+    for kind, explorer in explorers(visit(page_name), page_name):
+        if kind in ('AttentionExplorer', 'ComparisonExplorer', 'StepExplorer'): check_words(explorer)
+    assert visit.trouble == []
 
 
 @explorer_page
@@ -219,7 +134,7 @@ def test_explorers_speak_to_screen_readers(page_name, visit):
 def test_explorers_fit_the_screen(page_name, width, visit):
     page = visit(page_name)
     page.set_viewport_size(dict(width=width, height=844))
-    for explorer in explorers(page, page_name):
+    for kind, explorer in explorers(page, page_name):
         explorer.scroll_into_view_if_needed()
         box = explorer.bounding_box()
         assert 0 <= box['x'] and box['x'] + box['width'] <= width
@@ -227,3 +142,22 @@ def test_explorers_fit_the_screen(page_name, width, visit):
         for t in range(explorer.words.count()):          # nothing slips away under the mouse
             explorer.words.nth(t).click()
             assert explorer.shown == t
+
+
+@explorer_page
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_explorers_without_serious_accessibility_faults(page_name, theme, visit):
+    if not AXE.exists(): pytest.skip('axe-core is not there (tools/vendor.sh fetches it with npm)')
+    page = visit(page_name)
+    page.evaluate('theme => document.documentElement.dataset.theme = theme', theme)
+    explorers(page, page_name)
+    assert faults(page, '.sa-explorer') == []
+
+
+@explorer_page
+def test_explorers_are_dark_in_dark_mode(page_name, visit):
+    page = visit(page_name)
+    page.evaluate('document.documentElement.dataset.theme = "dark"')
+    for _, explorer in explorers(page, page_name):
+        shot = Image.open(io.BytesIO(explorer.screenshot())).convert('L')
+        assert np.median(np.asarray(shot)[:3]) < 60      # the ground above the picture
