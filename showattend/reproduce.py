@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['git_commit', 'cpu_name', 'environment', 'save_record', 'decode_split', 'same_encoder', 'open_split', 'example',
-           'evaluate_beams', 'score_captions', 'scene_of', 'peak_inside', 'pointing', 'scene_scores']
+           'evaluate_beams', 'score_captions', 'scene_scores']
 
 # %% ../nbs/15_flickr8k.ipynb #79867ee6
 import json, os, platform, subprocess, time
@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-# %% ../nbs/15_flickr8k.ipynb #cbfb32a0
+# %% ../nbs/15_flickr8k.ipynb #c2498c3a
 import showattend
 from .captions import CaptionedImage, InputError, write_text
 from .images import read_hdf5
 from .batches import CaptionDataset
-from .scenes import judge_caption, make_scene, named_things
+from .scenes import judge_caption
 from .search import Hypothesis, beam_search
 from .scoring import evaluate_captions
 from .captioner import Captioner
+from .looking import pointing, scene_of
 
 # %% ../nbs/15_flickr8k.ipynb #6d167bc3
 def git_commit() -> str | None:
@@ -125,36 +126,6 @@ def score_captions(
     scores = evaluate_captions(texts, {im.id: im.captions for im in data.images})
     scores |= dict(images=len(data), references=max(len(im.captions) for im in data.images))
     return scores | (scene_scores(captioner, data, found) if data.images[0].boxes else {})
-
-# %% ../nbs/15_flickr8k.ipynb #be0123c2
-def scene_of(image: CaptionedImage):
-    "The scene that a record of the embedded data set was drawn from."
-    _, seed, index = image.id.rsplit('-', 2)
-    return make_scene(int(seed), int(index))
-
-# %% ../nbs/15_flickr8k.ipynb #295a0b80
-def peak_inside(
-    weights: np.ndarray,  # (h, w) attention of one step
-    boxes: list,          # of (x0, y0, x1, y1), 0 to 1
-) -> bool:
-    "Whether the centre of the most attended position lies in one of the boxes."
-    (y, x), (h, w) = np.unravel_index(weights.argmax(), weights.shape), weights.shape
-    x, y = (x + .5) / w, (y + .5) / h
-    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes)
-
-# %% ../nbs/15_flickr8k.ipynb #81ea8b1d
-def pointing(
-    words: list[str],
-    attention: np.ndarray,  # (T, h, w)
-    scene,                  # what was drawn
-) -> list[bool]:            # one for each noun that names a thing in the scene
-    "When the model named a kind of thing, did it look at one?"
-    hits = []
-    for word, weights in zip(words, attention):
-        kinds = {kind for _, _, kind in named_things(word)}
-        boxes = [thing.box for thing in scene.things if thing.kind in kinds]
-        if boxes: hits.append(peak_inside(weights, boxes))
-    return hits
 
 # %% ../nbs/15_flickr8k.ipynb #388f7cbf
 def scene_scores(captioner: Captioner, data: CaptionDataset, found: list[Hypothesis]) -> dict:

@@ -30,6 +30,19 @@ def test_the_bundled_captioner_writes_what_the_parts_write_by_hand():
     assert str(caption) == caption.text == captioner.vocab.decode(caption.beams[0].ids)
     assert caption.score == max(beam.score for beam in caption.beams) and len(caption.beams) == 5
 
+# %% ../nbs/13_captioner.ipynb #d8d7a0f0
+def test_the_explorers_of_a_caption_hold_what_it_says():
+    caption = Captioner.from_pretrained('scenes').caption(draw_scene(make_scene(99, 0)))
+    assert caption.explore().words == caption.explore_steps().words == caption.words
+
+# %% ../nbs/13_captioner.ipynb #c186692c
+def test_the_tree_of_a_caption_leads_to_it():
+    caption = Captioner.from_pretrained('scenes').caption(draw_scene(make_scene(99, 0)))
+    tree, words = caption.explore_beams(), []
+    n = tree.captions[0]
+    while n >= 0: words, n = [tree.words[n], *words], tree.parents[n]
+    assert words == [*caption.words, 'end'] and tree.totals[0] == round(caption.score, 3)
+
 # %% ../nbs/13_captioner.ipynb #47dc5a67
 def test_a_batch_says_what_one_after_the_other_says():
     captioner = Captioner.from_pretrained('scenes')
@@ -86,6 +99,18 @@ def complaint(function, *args, **kwargs):
     try: function(*args, **kwargs)
     except InputError as e: return str(e)
     raise AssertionError(f'{function.__name__} raised no InputError')
+
+# %% ../nbs/13_captioner.ipynb #7f7250f0
+def test_a_caption_is_saved_as_a_strip_or_as_a_film():
+    caption = Captioner.from_pretrained('scenes').caption(draw_scene(make_scene(99, 0)))
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ('look.png', 'look.svg', 'look.gif'): caption.save(Path(folder, name))
+        assert Image.open(Path(folder, 'look.gif')).n_frames == len(caption.words) + 1
+
+# %% ../nbs/13_captioner.ipynb #90c906f3
+def test_a_caption_is_not_saved_as_something_else():
+    caption = Captioner.from_pretrained('scenes').caption(draw_scene(make_scene(99, 0)))
+    assert 'look.bmp' in complaint(caption.save, 'look.bmp')
 
 # %% ../nbs/13_captioner.ipynb #e7bf5d1e
 def test_a_folder_holds_three_files_that_others_may_read():

@@ -5,8 +5,7 @@ import json, tempfile
 from pathlib import Path
 import numpy as np
 
-# %% ../nbs/15_flickr8k.ipynb #7650efb6
-from showattend.scenes import make_scene
+# %% ../nbs/15_flickr8k.ipynb #0a34e4c0
 from showattend.reproduce import *
 
 # %% ../nbs/15_flickr8k.ipynb #356efd10
@@ -22,19 +21,3 @@ def test_features_of_another_encoder_are_refused():
     made = dict(name='mobilenet_v2', weights='a1', image_size=256, grid=[8, 8])
     assert same_encoder(made, {**made, 'grid': (8, 8)})
     assert not same_encoder(made, {**made, 'weights': 'b2'})
-
-# %% ../nbs/15_flickr8k.ipynb #d043ac33
-def test_the_peak_is_in_the_box_or_it_is_not():
-    weights = np.zeros((8, 8)); weights[2, 5] = 1
-    assert peak_inside(weights, [(0, 0, .1, .1), (.6, .2, .8, .4)])
-    assert not peak_inside(weights, [(0, 0, .5, .5)]) and not peak_inside(weights, [])
-
-# %% ../nbs/15_flickr8k.ipynb #df652a40
-def test_looking_at_what_one_says_counts_looking_elsewhere_doesn_t():
-    scene = make_scene(0, 0)
-    x0, y0, x1, y1 = scene.things[0].box
-    yy, xx = np.mgrid[0:8, 0:8] / 8 + 1 / 16
-    there = -((xx - (x0 + x1) / 2) ** 2 + (yy - (y0 + y1) / 2) ** 2)
-    kind = scene.things[0].kind
-    assert pointing(['a', kind], np.stack([there, there]), scene) == [True]
-    assert pointing(['a', 'green'], np.stack([there, there]), scene) == []

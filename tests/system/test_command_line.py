@@ -1,5 +1,5 @@
 """The command line, from downloaded files to a caption, and every wrong call on the way."""
-import io, json, zipfile
+import csv, io, json, os, signal, subprocess, sys, time, zipfile
 import pytest
 import torch
 from PIL import Image
@@ -82,6 +82,11 @@ WRONG = {
     'a missing packed file': (['encode', 'nowhere.h5', '-o', 'x.h5'], 'nowhere.h5'),
     'a captioner that is not there': (['caption', 'x.jpg', '--model', 'nothing'], 'bundled: scenes'),
     'an image that is not there': (['caption', 'x.jpg'], "x.jpg"),
+    'an unknown setting': (['train', 'x.h5', '-o', 'run', '--set', 'hiden_size=3'], 'Did you mean hidden_size'),
+    'a setting of another type': (['train', 'x.h5', '-o', 'run', '--set', 'epochs=many'], "epochs takes a whole number, not 'many'"),
+    'a setting without a value': (['train', 'x.h5', '-o', 'run', '--set', 'tied'], 'written key=value'),
+    'a setting that the data decide': (['train', 'x.h5', '-o', 'run', '--set', 'vocab_size=9'], "no setting 'vocab_size'"),
+    'a value that can not be meant': (['train', 'x.h5', '-o', 'run', '--set', 'schedule=onecycle'], 'schedule is one of'),
     'a beam that is no number': (['evaluate', 'scenes', 'x.h5', '--beam', 'five'], 'such as 1,3,5'),
 }
 
@@ -178,3 +183,172 @@ def test_features_of_another_encoder_are_refused(run, data):
     run('encode', 'p.h5', '-o', 'f.h5', '--encoder', 'squeezenet1_1', env=env)
     code, text = run('evaluate', 'scenes', 'f.h5', env=env)
     assert code == 1 and 'squeezenet1_1' in text and 'scene_cnn' in text and 'Traceback' not in text
+
+# ---- training, as a person meets it
+
+def small_scenes(folder, train=6, val=3):
+    "Photos of scenes with two captions each, in a table."
+    (folder/'photos').mkdir(parents=True)
+    with open(folder/'captions.csv', 'w', newline='') as file:
+        table = csv.writer(file)
+        table.writerow(['image', 'caption', 'split'])
+        for k in range(train + val):
+            scene, split = make_scene(5, k), 'train' if k < train else 'val'
+            (folder/'photos'/f'{k}.jpg').write_bytes(jpeg(draw_scene(scene, 64)))
+            for text in caption_scene(scene).captions[:2]: table.writerow([f'{k}.jpg', text, split])
+
+@pytest.fixture
+def small(call, tmp_path):
+    "`train` on a packed file of a few scenes; its record."
+    small_scenes(tmp_path/'mine')
+    assert call('prepare', 'mine', '-o', 's.h5', '--size', 64)[0] == 0
+    def train(*more, data='s.h5'):
+        code, text = call('train', data, '-o', 'run', *TINY, '--device', 'cpu', *more)
+        assert code == 0, text
+        path = tmp_path/'run/run.json'
+        return text, json.loads(path.read_text()) if path.exists() else None
+    return train
+
+def test_options_and_settings_reach_their_configurations(small):
+    "The last setting wins over an option, whatever the order; what isn't given keeps its default."
+    _, record = small('--set', 'hidden_size=24', '--dropout', 0.25, '--set', 'schedule=cosine', '--set', 'tied=yes',
+                      '--seed', 3, '--set', 'attention=weights', '--set', 'accumulate=2')
+    config, decoder = record['config'], record['decoder']
+    assert decoder['hidden_size'] == 24 and decoder['dropout'] == 0.25 and decoder['tied'] is True
+    assert decoder['attention'] == 'weights' and decoder['positions'] == 16              # 64 pixels: a 4×4 grid
+    assert config['schedule'] == 'cosine' and config['seed'] == 3 and config['accumulate'] == 2 and config['epochs'] == 1
+    assert config['warmup'] == 0.1 and decoder['layers'] == 1
+
+def test_a_new_encoder_learns_as_quickly_as_the_decoder(small):
+    assert small('--learning-rate', 0.02)[1]['config']['encoder_rate'] == 0.02
+    assert small('--learning-rate', 0.02, '--set', 'encoder_rate=0.01')[1]['config']['encoder_rate'] == 0.01
+
+def test_a_dry_run_says_what_a_run_would_cost_and_writes_nothing(small, tmp_path):
+    before = sorted(tmp_path.rglob('*'))
+    text, _ = small('--dry-run', '--epochs', 7, '--batch-size', 4)
+    assert sorted(tmp_path.rglob('*')) == before
+    for told in ('epochs=7', 'hidden_size=16', 'encoder    ', 'trained', 'activations', 'measured', '14: 7 epochs of 2', 'a step'):
+        assert told in text, (told, text)
+    assert str(sum(p.numel() for p in trained_parts(small))) == next(
+        line for line in text.splitlines() if line.startswith('together')).split()[1].replace(',', '')
+
+def trained_parts(small):
+    "The parameters of the model that the same command trains."
+    from showattend.captioner import Captioner
+    small()
+    captioner = Captioner.from_pretrained('run/model')
+    return [*captioner.encoder.parameters(), *captioner.decoder.parameters()]
+
+def test_a_run_shows_captions_and_leaves_curves(small, tmp_path):
+    text, record = small('--epochs', 2, '--batch-size', 2)
+    lines = text.splitlines()
+    reference = caption_scene(make_scene(5, 6)).captions[0]
+    assert sum(line.strip() == f'· {reference}' for line in lines) == 2                       # at both validations
+    for told in ('ended   finished', 'epochs  2', 'best    epoch', 'saved   run/model', 'words/s'): assert told in text
+    with open(tmp_path/'run/scores.csv', newline='') as file: scores = list(csv.DictReader(file))
+    assert [float(row['CIDEr']) for row in scores] == [e['CIDEr'] for e in record['history']]
+    with open(tmp_path/'run/steps.csv', newline='') as file: steps = list(csv.DictReader(file))
+    assert [row['step'] for row in steps] == ['6'] and float(steps[0]['loss']) > 0
+
+def test_curves_for_tensorboard(small, tmp_path):
+    pytest.importorskip('tensorboard')
+    small('--log', 'tensorboard')
+    assert list((tmp_path/'run/tensorboard').glob('events.*'))
+
+def test_a_missing_library_ends_before_the_first_step(small, call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    code, text = call('train', 's.h5', '-o', 'run', *TINY, '--log', 'wandb')
+    assert code == 1 and "pip install 'showattend[wandb]'" in text and not (tmp_path/'run').exists()
+    code, text = call('train', 's.h5', '-o', 'run', *TINY, '--log', 'mlflow')
+    assert code == 1 and 'tensorboard and wandb' in text
+
+def glove(path, words, size=8):
+    "A file of word vectors in GloVe's form."
+    torch.manual_seed(0)
+    vectors = {word: torch.randn(size) for word in words}
+    path.write_text(''.join(f"{w} {' '.join(f'{x:.4f}' for x in v.tolist())}\n" for w, v in vectors.items()))
+    return vectors
+
+def test_word_vectors_from_their_file_to_the_saved_captioner(small, call, tmp_path):
+    from showattend.captioner import Captioner
+    vectors = glove(tmp_path/'glove.txt', 'a red blue in the on is'.split())
+    def embedding(*more):
+        small('--word-vectors', 'glove.txt', '--epochs', 2, *more)
+        captioner = Captioner.from_pretrained(tmp_path/'run/model')
+        known = [w for w in vectors if w in captioner.vocab.ids]
+        assert len(known) >= 4
+        rows = captioner.decoder.embedding.weight[[captioner.vocab.ids[w] for w in known]]
+        return torch.stack([torch.cosine_similarity(a, vectors[w], 0) for a, w in zip(rows, known)]).detach()
+    frozen, free = embedding('--freeze-vectors'), embedding('--learning-rate', 0.05)
+    assert (frozen > 1 - 1e-6).all() and (free < 1 - 1e-4).any() and (free > .3).all()        # it began there and moved on
+    assert call('caption', 'mine/photos/0.jpg', '--model', 'run/model')[0] == 0
+
+def test_word_vectors_that_do_not_fit(small, call, tmp_path):
+    glove(tmp_path/'glove.txt', ['a', 'the'], 5)
+    code, text = call('train', 's.h5', '-o', 'run', *TINY, '--word-vectors', 'glove.txt')
+    assert code == 1 and 'Add --embedding-size 5' in text
+    code, text = call('train', 's.h5', '-o', 'run', *TINY, '--freeze-vectors')
+    assert code == 1 and '--word-vectors FILE' in text
+
+def test_features_of_an_earlier_stage_go_all_the_way(small, call, data, tmp_path):
+    "The grid is finer, the features are smaller, and the captioner knows which stage it needs."
+    env = {'SHOWATTEND_DATA': str(data)}
+    def encode(*more): return call('encode', 's.h5', '-o', 'f.h5', '--encoder', 'squeezenet1_1', *more, env=env)
+    code, text = encode('--stage', 'nowhere')
+    assert code == 1 and 'nowhere' in text and 'features.' in text
+    assert encode('--stage', 4)[0] == 0
+    _, record = small(data='f.h5')
+    assert record['data']['encoder']['stage'] == 'features.4' and record['decoder']['feature_size'] == 128
+    assert call('caption', 'mine/photos/0.jpg', '--model', 'run/model', env=env)[0] == 0
+    code, text = call('train', 'f.h5', '-o', 'run', *TINY, '--encoder', 'resnet18', env=env)
+    assert code == 1 and 'made by squeezenet1_1' in text
+
+def test_two_stages_in_one_command(small, data, monkeypatch):
+    "First the decoder beside a frozen encoder, then the encoder's last stages too; a dry run measures both."
+    monkeypatch.setenv('SHOWATTEND_DATA', str(data))
+    two = ['--encoder', 'squeezenet1_1', '--set', 'fine_tune_from=features.12', '--set', 'fine_tune_epochs=1']
+    text, _ = small(*two, '--dry-run')
+    assert 'stage 1' in text and 'stage 2' in text
+    _, record = small(*two)
+    assert [e['stage'] for e in record['history']] == [1, 2]
+
+def test_images_are_shown_a_little_differently(small, call, data):
+    "The first step's loss differs; features can't be changed any more."
+    plain, changed = (small(*more)[1]['history'][0]['loss'] for more in ([], ['--augment']))
+    assert plain != changed and plain == small()[1]['history'][0]['loss']
+    env = {'SHOWATTEND_DATA': str(data)}
+    assert call('encode', 's.h5', '-o', 'f.h5', '--encoder', 'squeezenet1_1', env=env)[0] == 0
+    code, text = call('train', 'f.h5', '-o', 'run2', *TINY, '--augment', env=env)
+    assert code == 1 and 'Only images can be augmented' in text
+
+def start(tmp_path, root, *words):
+    "The command line in a process of its own."
+    return subprocess.Popen([sys.executable, '-c', 'from showattend.cli import main; main()', *map(str, words)],
+                            cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+def test_ctrl_c_saves_and_says_how_to_go_on(small, root, tmp_path):
+    words = ['train', 's.h5', '-o', 'run', *TINY, '--set', 'epochs=40', '--device', 'cpu']
+    process = start(tmp_path, root, *words)
+    for line in process.stdout:
+        if line.startswith('epoch 2'): break
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode and '--resume goes on from there' in text and 'stopped in epoch' in text
+    done = json.loads((tmp_path/'run/history.json').read_text())
+    assert 2 <= len(done) < 40
+    small('--set', 'epochs=40', '--resume')
+    with open(tmp_path/'run/scores.csv', newline='') as file: rows = list(csv.DictReader(file))
+    assert [int(row['epoch']) for row in rows] == list(range(1, 41))                           # none twice
+
+def test_two_processes_are_started_by_torchrun(small, root, tmp_path):
+    "As --help says, but for the name of the program; one of them speaks and writes."
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '--no-python',
+                           sys.executable, '-c', 'from showattend.cli import main; main()',
+                           *map(str, ['train', 's.h5', '-o', 'run', *TINY, '--batch-size', 4, '--device', 'cpu'])],
+                          cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+                          capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count('wrote run/model') == done.stdout.count('ended   finished') == 1
+    record = json.loads((tmp_path/'run/run.json').read_text())
+    assert record['history'][0]['step'] == 2 and (tmp_path/'run/model/config.json').exists()
