@@ -3,28 +3,12 @@
 Used on files that were exported (test_explorers_browser.py) and on the built book (test_browser.py).
 An explorer is found by its class; what it shows is read from its labels, as a screen reader would.
 """
-import re, shutil
+import re
 from pathlib import Path
 
-import pytest
-
-NAMES = ['chromium', 'chromium-browser', 'google-chrome']
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
-         '--no-first-run']
 AXE = Path(__file__).with_name('lib')/'axe.min.js'     # tools/vendor.sh fetches it
 KINDS = {'AttentionExplorer': '.sa-caption:not(.sa-gallery .sa-caption)', 'BeamExplorer': '.sa-beams',
          'ComparisonExplorer': '.sa-compare', 'GalleryExplorer': '.sa-gallery', 'StepExplorer': '.sa-steps'}
-
-
-@pytest.fixture(scope='session')
-def chromium():
-    playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-    if CHROMIUM is None: pytest.skip('Chromium is not installed')
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Explorer:

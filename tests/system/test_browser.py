@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer_drivers import AXE, CHECKS, KINDS, Explorer, check_words, chromium, faults   # noqa: F401
+from explorer_drivers import AXE, CHECKS, KINDS, Explorer, check_words, faults
 
 HTML = Path(__file__).resolve().parents[2]/'book'/'_build'/'html'
 PAGES = sorted(str(p.relative_to(HTML)) for p in HTML.rglob('*.html')
@@ -37,7 +37,7 @@ def site():
 
 
 @pytest.fixture
-def visit(chromium, site):                                                      # noqa: F811
+def visit(chromium, site):
     "Opens a page of the book; `visit.trouble` lists what went wrong."
     context = chromium.new_context(viewport=dict(width=1280, height=900))
     context.set_default_timeout(90_000)                 # patience with a busy machine

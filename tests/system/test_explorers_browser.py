@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer_drivers import AXE, CHECKS, KINDS, Explorer, chromium, faults, place   # noqa: F401
+from explorer_drivers import AXE, CHECKS, KINDS, Explorer, faults, place
 from showattend.captioner import Captioner
 from showattend.pages import standalone, write_page
 from showattend.scenes import draw_scene, make_scene
@@ -38,7 +38,7 @@ def file(parts, tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium, file):                                                         # noqa: F811
+def visit(chromium, file):
     "Opens an exported file, offline; `visit.trouble` lists what went wrong."
     contexts = []
 
