@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['app', 'Out', 'Seed', 'Device', 'Precision', 'Model', 'TRAIN_HELP', 'SHOWN', 'CLICK', 'OPEN', 'main', 'pick_device',
            'check_precision', 'wrote', 'fetch_first', 'report', 'prepare', 'data', 'parse_stage', 'encode',
-           'encoder_for', 'encoder_of_recipe', 'load_sets', 'new_model', 'start_words', 'was_typed', 'typed',
-           'first_settings', 'choose_words', 'choose_settings', 'command_line', 'Job', 'changer', 'prepare_job',
-           'keeper', 'run_job', 'show_plan', 'choose_recipe', 'train', 'recipes', 'parse_beams', 'score_line',
-           'evaluate', 'caption', 'write_explorers', 'explore', 'import_published', 'bench_line', 'bench']
+           'encoder_for', 'encoder_of_recipe', 'load_sets', 'new_model', 'start_words', 'find_start',
+           'encoder_at_start', 'take_weights', 'was_typed', 'typed', 'first_settings', 'choose_words',
+           'choose_settings', 'command_line', 'Job', 'changer', 'prepare_job', 'keeper', 'run_job', 'show_plan',
+           'choose_recipe', 'train', 'recipes', 'parse_beams', 'score_line', 'evaluate', 'caption', 'write_explorers',
+           'explore', 'import_published', 'call', 'list_rows', 'show_stages', 'reproduce', 'bench_line', 'bench']
 
 # %% ../nbs/18_cli.ipynb #3375a240
 import json, shlex, sys
@@ -173,13 +174,13 @@ def encoder_of_recipe(about: dict, recipe):
                    "images; on features it is left out.", err=True)
     return encoder_of(about['encoder'])
 
-# %% ../nbs/18_cli.ipynb #8f22cae8
-def load_sets(data: Path, words: dict):     # what `build_vocabulary` is told
+# %% ../nbs/18_cli.ipynb #e730d5e5
+def load_sets(data: Path, words: dict, vocab=None):   # words: what `build_vocabulary` is told
     "Training and validation sets of a packed file, their vocabulary, and the file's attributes."
     from showattend.images import read_hdf5
     from showattend.batches import CaptionDataset
     rows, images, about = read_hdf5(data)
-    vocab = build_vocabulary(images, **words)
+    vocab = vocab or build_vocabulary(images, **words)
     train, val = (CaptionDataset(rows, images, vocab, split) for split in ('train', 'val'))
     return train, val, vocab, about
 
@@ -207,6 +208,35 @@ def start_words(decoder, path: Path | None, vocab, freeze: bool):
                          f"--embedding-size {found.shape[1]}.")
     use_vectors(decoder, found, freeze)
 
+# %% ../nbs/18_cli.ipynb #a751a64e
+def find_start(folder: Path | None, recipe, encoder):
+    "The captioner that training goes on from, or None; it has all that a recipe would say."
+    if not folder: return None
+    if recipe or encoder: raise InputError("--start-from brings its encoder and its decoder: leave "
+                                           "out --recipe and --encoder.")
+    from showattend.captioner import Captioner
+    return Captioner.from_pretrained(folder)
+
+# %% ../nbs/18_cli.ipynb #3d418df3
+def encoder_at_start(about: dict, start):
+    "A captioner's encoder for images of its size; of features it must be the one that made them."
+    from showattend.reproduce import same_encoder
+    mine = start.encoder.identity
+    if 'encoder' in about and not same_encoder(about['encoder'], mine):
+        raise InputError("The features were made by another encoder than that of --start-from. "
+                         f"Encode the images with {mine['name']} at {mine['image_size']} pixels.")
+    if about['size'] == mine['image_size']: return start.encoder
+    raise InputError(f"The captioner of --start-from reads images of {mine['image_size']} pixels, "
+                     f"and these have {about['size']}.")
+
+# %% ../nbs/18_cli.ipynb #a2463879
+def take_weights(decoder, start):
+    "Gives a decoder the weights of a captioner's."
+    try: decoder.load_state_dict(start.decoder.state_dict())
+    except RuntimeError as e:
+        raise InputError("The decoder of --start-from has another shape; leave out settings that "
+                         f"change it. ({str(e).splitlines()[-1].strip()})") from e
+
 # %% ../nbs/18_cli.ipynb #683e1b84
 def was_typed(ctx: typer.Context, name: str) -> bool:
     "Whether an option stood on the command line."
@@ -216,12 +246,13 @@ def typed(ctx: typer.Context, names) -> list[str]:
     "The options among these names that stood on the command line, as settings."
     return [f'{name}={ctx.params[name]}' for name in names if was_typed(ctx, name)]
 
-# %% ../nbs/18_cli.ipynb #f97ef037
-def first_settings(data: Path, recipe=None) -> tuple:
+# %% ../nbs/18_cli.ipynb #6bcf59cf
+def first_settings(data: Path, recipe=None, start=None) -> tuple:
     "Configurations of training and decoder before anything was asked for."
     from showattend.decoder import DecoderConfig
     from showattend.images import read_hdf5
     from showattend.training import TrainConfig
+    if start: return TrainConfig(), start.decoder.config
     if recipe is None: return TrainConfig(), DecoderConfig(0, 0)    # the data will say how many
     from showattend.recipes import train_config
     config = train_config(recipe, features='encoder' in read_hdf5(data)[2])
@@ -269,18 +300,20 @@ def changer(vocab):
     from showattend.batches import augment, mirror_words
     return partial(augment, mirror=mirror_words(vocab))
 
-# %% ../nbs/18_cli.ipynb #62673d2b
+# %% ../nbs/18_cli.ipynb #d51b3c6a
 def prepare_job(data: Path, config, decoder, encoder: str | None, words: dict,
-                vectors: Path | None, freeze: bool, augment: bool) -> Job:
+                vectors: Path | None, freeze: bool, augment: bool, start=None) -> Job:
     "A captioner for a packed file, and what is to be known about it."
     import torch
     from showattend.reproduce import environment
     torch.manual_seed(config.seed)
-    train, val, vocab, about = load_sets(data, words)
-    encoder = encoder_for(about, encoder)
+    train, val, vocab, about = load_sets(data, words, start and start.vocab)
+    encoder = encoder_at_start(about, start) if start else encoder_for(about, encoder)
     model = new_model(encoder, vocab, decoder, 'encoder' in about)
     start_words(model.decoder, vectors, vocab, freeze)
-    note = dict(command=command_line(), config=asdict(config), words=words, data=about,
+    if start: take_weights(model.decoder, start)
+    note = dict(start=start and start.about,
+                command=command_line(), config=asdict(config), words=words, data=about,
                 augment=augment, decoder=asdict(model.decoder.config), environment=environment())
     return Job(model, encoder, train, val, config, changer(vocab) if augment else None, note)
 
@@ -340,7 +373,7 @@ Four GPUs: torchrun --nproc-per-node 4 --no-python showattend train images.h5 --
 
 Ctrl-C saves; the same command with --resume goes on."""
 
-# %% ../nbs/18_cli.ipynb #09048e16
+# %% ../nbs/18_cli.ipynb #5daed200
 @app.command(epilog=TRAIN_HELP)
 def train(
     ctx: typer.Context,
@@ -362,6 +395,8 @@ def train(
         help="Start from a published system: showattend recipes lists them.")] = None,
     encoder: Annotated[str | None, Option(
         help="For a file of images: scene_cnn, or a torchvision classifier.")] = None,
+    start_from: Annotated[Path | None, Option(
+        help="Go on from this captioner's folder: its words, its weights.")] = None,
     augment: Annotated[bool, Option('--augment', help=
         "Show images a little differently each time: flips (words too), crops, light.")] = False,
     min_count: Annotated[int, Option(help="Words rarer than this become <unk>.")] = 5,
@@ -378,10 +413,11 @@ def train(
     device: Device = 'auto',
 ):
     "Trains a captioner. OUT gets checkpoints, curves and record; OUT/model the best captioner."
-    plan, new = choose_recipe(recipe, encoder), not recipe and encoder in (None, 'scene_cnn')
-    config, decoder = choose_settings(ctx, settings, first_settings(data, plan), new)
+    plan, start = choose_recipe(recipe, encoder), find_start(start_from, recipe, encoder)
+    new = not (recipe or start) and encoder in (None, 'scene_cnn')
+    config, decoder = choose_settings(ctx, settings, first_settings(data, plan, start), new)
     job = prepare_job(data, config, decoder, plan or encoder, choose_words(ctx, plan), word_vectors,
-                      freeze_vectors, augment)
+                      freeze_vectors, augment, start)
     job.note['recipe'] = recipe
     if dry_run: return show_plan(job, pick_device(device))
     run_job(job, out, resume, pick_device(device), log)
@@ -405,14 +441,14 @@ def parse_beams(text: str) -> list[int]:
     try: return [int(k) for k in text.split(',')]
     except ValueError as e: raise InputError(f"--beam takes numbers such as 1,3,5: {e}") from e
 
-# %% ../nbs/18_cli.ipynb #6cadd1de
+# %% ../nbs/18_cli.ipynb #84727e6b
 SHOWN = ('BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'METEOR', 'ROUGE-L', 'CIDEr',
          'kind_and_color', 'pointing')     # the last two: scenes only
 
 def score_line(scores: dict) -> str:
     "Scores in a line."
     parts = [f"{key} {scores[key]:.1f}" for key in SHOWN if key in scores]
-    return f"beam {scores['beam_size']}: " + '  '.join(parts)
+    return f"beam {scores.get('beam_size', '-')}: " + '  '.join(parts)
 
 # %% ../nbs/18_cli.ipynb #3f6949b0
 @app.command()
@@ -499,6 +535,56 @@ def import_published(
     typer.echo(summary(captioner))
     captioner.save_pretrained(out)
     wrote(out)
+
+# %% ../nbs/18_cli.ipynb #8b2b96ca
+def call(words: list[str]):
+    "Runs a command of this page as if it had been typed."
+    typer.echo(shlex.join(['showattend', *words]))
+    before, sys.argv = sys.argv, [sys.argv[0], *words]
+    try: app(words, standalone_mode=False)
+    finally: sys.argv = before
+
+# %% ../nbs/18_cli.ipynb #cd735f72
+def list_rows(dataset: str) -> str:
+    "The rows there are, and what each is to show."
+    from showattend.reproduce import TARGETS, nearest
+    if dataset not in TARGETS: raise nearest(dataset, TARGETS, 'data set to reproduce')
+    return '\n'.join(f'{row.name:14s}{row.shows}' for row in TARGETS[dataset].values())
+
+# %% ../nbs/18_cli.ipynb #1e5b3f8c
+def show_stages(job) -> str:
+    "The stages of a row: which are done, which are left, what they cost where that is known."
+    from showattend.reproduce import PRICES, plan, todo
+    left, lines = {stage.leaves for stage in todo(job)}, []
+    price = PRICES.get(job.row.dataset, lambda *_: '')
+    for stage in plan(job):
+        state = 'to do' if stage.leaves in left else 'there' if stage.leaves.exists() else '-'
+        lines.append(f'{state:7s}{stage}  {price(job, stage)}'.rstrip())
+    return '\n'.join(lines)
+
+# %% ../nbs/18_cli.ipynb #d19ffd27
+@app.command()
+def reproduce(
+    dataset: Annotated[str, Argument(help="flickr8k.")],
+    row: Annotated[str | None, Option(help="Which row; none: lists them.")] = None,
+    seed: Seed = 1,
+    data: Annotated[Path | None, Option(help="The downloads [SHOWATTEND_DATA/DATASET].")] = None,
+    work: Annotated[Path | None, Option(
+        help="Where packed files and trainings go [runs/DATASET].")] = None,
+    out: Annotated[Path | None, Option(
+        '--out', '-o', help="Where the record goes [data/results/DATASET].")] = None,
+    settings: Annotated[list[str], Option('--set', metavar='KEY=VALUE', help=
+        "A trial: the row with another setting, judged on val alone; repeatable.")] = [],
+    dry_run: Annotated[bool, Option('--dry-run', help="Only say what would be done.")] = False,
+    device: Device = 'auto',
+):
+    "Repeats a row of the book's tables, from the download to its record."
+    from showattend.reproduce import Job, find_row, run_row, vary
+    if row is None: return typer.echo(list_rows(dataset))
+    job = Job(vary(find_row(row, dataset), settings), seed, work or Path('runs')/dataset,
+              out or Path('data/results')/dataset, data, pick_device(device))
+    if dry_run: return typer.echo(show_stages(job))
+    for scores in run_row(job, call, typer.echo).get('scores', []): typer.echo(score_line(scores))
 
 # %% ../nbs/18_cli.ipynb #97e238b8
 def bench_line(name: str, result: dict) -> str:

@@ -42,9 +42,10 @@ def test_a_line_names_the_scores_that_are_there():
     line = score_line({'beam_size': 5, 'BLEU-4': 20.04, 'METEOR': 19.})
     assert line == 'beam 5: BLEU-4 20.0  METEOR 19.0'
 
-# %% ../nbs/18_cli.ipynb #bc017512
+# %% ../nbs/18_cli.ipynb #ef2db419
 def test_every_command_has_its_help():
-    names = 'prepare data encode train recipes evaluate caption explore import bench'
+    names = ('prepare data encode train recipes evaluate caption explore import reproduce '
+             'bench')
     for name in names.split():
         result = CliRunner().invoke(app, [name, '--help'])
         assert result.exit_code == 0 and '--help' in result.output

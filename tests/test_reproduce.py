@@ -8,6 +8,17 @@ import numpy as np
 # %% ../nbs/15_flickr8k.ipynb #0a34e4c0
 from showattend.reproduce import *
 
+# %% ../nbs/15_flickr8k.ipynb #268f0a2b
+def test_the_caption_that_agrees_with_the_others_wins():
+    texts = [['a dog runs on grass', 'the dog runs on grass'], ['a dog runs on the grass'], ['a boat']]
+    images = [CaptionedImage(str(k), '', cs) for k, cs in enumerate(texts)]
+    vectors = np.eye(3) + .1
+    train = Photos(images, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    asked = Photos([CaptionedImage('new', '', ['a dog'])], train.vectors[:1])
+    assert say_neighbour(train, asked, None) == {'new': 'a dog runs on grass'}
+    assert say_consensus(train, asked, 3)['new'] in texts[0] + texts[1]
+    assert say_frequent(train, asked, None) == {'new': 'a boat'}        # all are there once
+
 # %% ../nbs/15_flickr8k.ipynb #356efd10
 def test_a_record_says_where_it_was_made():
     path = Path(tempfile.mkdtemp())/'r.json'
@@ -21,3 +32,20 @@ def test_features_of_another_encoder_are_refused():
     made = dict(name='mobilenet_v2', weights='a1', image_size=256, grid=[8, 8])
     assert same_encoder(made, {**made, 'grid': (8, 8)})
     assert not same_encoder(made, {**made, 'weights': 'b2'})
+
+# %% ../nbs/15_flickr8k.ipynb #23f3b4d2
+def test_a_chain_begins_after_the_last_file_that_is_there():
+    folder = Path(tempfile.mkdtemp())
+    chain = [Stage(name, folder/name, []) for name in 'abc']
+    assert still_needed(chain) == chain
+    (folder/'b').touch()
+    assert still_needed(chain) == chain[2:]
+    (folder/'c').touch()
+    assert still_needed(chain) == []
+
+# %% ../nbs/15_flickr8k.ipynb #3d4bef40
+def test_a_row_that_nobody_has_run_says_so():
+    assert table_line(ROWS['soft'], {}).split() == ['soft', 'not', 'run']
+    made = dict(val=dict(best=1), scores=[{}, {n: 20. for n in SHOWN}], history=[dict(seconds=90.)])
+    assert table_line(ROWS['soft'], {1: made}).split() == ['soft', '1', *['20.0'] * 5, '2']
+    assert '20.0±0.0' in table_line(ROWS['soft'], {1: made, 2: made})
