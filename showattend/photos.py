@@ -60,12 +60,13 @@ def check_blind(how: str, source: Path, path: Path, about: dict):
     if source.resolve() == path.resolve():
         raise InputError(f"{path} holds the features themselves. Give another name to write to.")
 
-# %% ../nbs/14a_photos.ipynb #9ecaf82d
+# %% ../nbs/14a_photos.ipynb #c4fa42ca
 def pack_blind(
     source: str | Path,   # a file of features, from `pack_features`
     path: str | Path,     # the file to write
     how: str = 'blank',   # all zero; or 'shuffled': each training photo has another's
     seed: int = 0,        # of the shuffling
+    positions: int | None = None,   # of blank features; None: as many as there were
 ):
     "Writes a file of features from which nothing can be learnt about what a photo shows."
     source, path = Path(source), Path(path)
@@ -73,12 +74,13 @@ def pack_blind(
     check_blind(how, source, path, about)
     about = dict(about, blind=dict(how=how, seed=seed))
     taken = shuffled_rows(images, seed) if how == 'shuffled' else None
+    blank = np.zeros((256, positions or rows.shape[1], rows.shape[2]), rows.dtype)
+    shape = rows.shape if how == 'shuffled' else (len(rows), *blank.shape[1:])
     stamp = [str(source.resolve()), os.stat(source).st_size, os.stat(source).st_mtime_ns]
-    with new_rows(path, 'features', rows.shape, rows.dtype, dict(about, source=stamp)) as out:
+    with new_rows(path, 'features', shape, rows.dtype, dict(about, source=stamp)) as out:
         for start in tqdm(range(0, len(rows), 256), how, unit='block', leave=False):
             todo = np.arange(start, min(start + 256, len(rows)))
-            blank = np.zeros((len(todo), *rows.shape[1:]), rows.dtype)
-            out.write(todo.tolist(), blank if taken is None else rows[taken[todo]])
+            out.write(todo.tolist(), blank[:len(todo)] if taken is None else rows[taken[todo]])
         out.finish(images, about)
 
 # %% ../nbs/14a_photos.ipynb #cacaf177

@@ -58,6 +58,12 @@ def test_what_can_t_be_shuffled_is_said_in_a_sentence():
     with pytest.raises(InputError, match='another name'): pack_blind(source, source)
     assert [p.name for p in source.parent.iterdir()] == ['features.h5']
 
+# %% ../nbs/14a_photos.ipynb #1674f5b5
+def test_one_blank_position_is_as_good_as_many():
+    decoder, said = Captioner.from_pretrained('scenes').decoder, torch.tensor([[[1, 7, 9, 2]]])
+    many, one = (decoder(torch.zeros(1, P, 128), said, torch.tensor([[4]])).logits for P in (64, 1))
+    assert torch.allclose(many, one, atol=1e-5)
+
 # %% ../nbs/14a_photos.ipynb #898e0c20
 def test_no_word_has_two_types():
     from itertools import combinations

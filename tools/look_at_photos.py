@@ -102,8 +102,8 @@ def looks(args):
 
 def blind(args):
     "The two files of features without photos."
-    for how in ('blank', 'shuffled'):
-        pack_blind(args.features, args.out/f'{how}.h5', how, args.seed)
+    for how, positions in (('blank', 1), ('shuffled', None)):      # of nothing, one position is enough
+        pack_blind(args.features, args.out/f'{how}.h5', how, args.seed, positions)
         print(f'wrote {args.out}/{how}.h5')
 
 def parse(words: list[str]):
