@@ -853,14 +853,14 @@ def seconds_of(job: Job) -> dict[str, float | None]:
 TRAINED = ('config', 'decoder', 'words', 'start', 'data', 'augment', 'trained_parameters',
            'history')
 
-# %% ../nbs/15_flickr8k.ipynb #a6234f62
+# %% ../nbs/15_flickr8k.ipynb #a0d40367
 def make_record(job: Job) -> dict:
     "Everything that is kept of a row: how it was made, and what came of it."
     val, test = (json.loads((job.folder/f'{name}.json').read_text()) if
                  (job.folder/f'{name}.json').exists() else {} for name in ('val', 'test'))
     notes = [json.loads((run_folder(*m, job.work)/'run.json').read_text())
              for m in members_of(job.row, job.seed) if not job.row.baseline]
-    trained = [{key: note[key] for key in TRAINED} | dict(environment=note['environment'])
+    trained = [{key: note.get(key) for key in TRAINED} | dict(environment=note['environment'])
                for note in notes]
     one = trained[0] if len(trained) == 1 else dict(members=trained)
     place = test.get('environment') or environment()
