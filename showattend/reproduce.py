@@ -543,7 +543,7 @@ def view_stage(row: Row, source: Path, path: Path) -> Stage:
     "What makes one packed file of another."
     return Stage('view', path, [], partial(VIEWS[row.view], source, path))
 
-# %% ../nbs/15_flickr8k.ipynb #49337a93
+# %% ../nbs/15_flickr8k.ipynb #95bd0f26
 def data_stages(row: Row, work: Path, data: Path | None, device: str) -> list[Stage]:
     "From the download to the file that a row learns from."
     raw, photos = photo_file(row, work, False), photo_file(row, work)
@@ -553,7 +553,8 @@ def data_stages(row: Row, work: Path, data: Path | None, device: str) -> list[St
     if photos != raw: stages.append(view_stage(row, raw, photos))
     if row.images: return stages
     first, features = feature_file(row, work, False), feature_file(row, work)
-    command = ['encode', photos, '-o', first, '--encoder', row.encoder, '--device', device]
+    command = ['encode', photos, '-o', first, '--encoder', row.encoder, '--device', device,
+               '--precision', 'bfloat16']
     stages.append(Stage('encode', first, command + (['--stage', row.stage] if row.stage else [])))
     if features == first: return stages
     return [*stages, view_stage(row, first, features)]
