@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['CASES', 'SWITCHES', 'FORMS', 'WHOLE_FORMS', 'BATCHES', 'Case', 'plain_look', 'plain_step', 'plain_pass', 'stepwise',
            'together', 'equation', 'stay', 'without', 'gradients', 'train_once', 'seconds_of', 'by_turns', 'ratio',
-           'Traffic', 'count_work', 'peak_rate', 'bandwidth', 'machine_limits', 'run_case', 'check_agreement',
-           'run_cases', 'whole_plain', 'whole_together', 'make_whole', 'peak_memory', 'run_whole', 'run_end_to_end']
+           'Traffic', 'count_work', 'peak_rate', 'bandwidth', 'machine_limits', 'run_once', 'farthest', 'run_case',
+           'check_agreement', 'run_cases', 'whole_plain', 'whole_together', 'make_whole', 'peak_memory', 'run_whole',
+           'run_end_to_end']
 
 # %% ../nbs/17_speed.ipynb #3b3403b8
 import math, statistics, time
@@ -169,11 +170,10 @@ def seconds_of(run: Callable, device: torch.device) -> float:
     start = time.perf_counter(); run(); wait()
     return time.perf_counter() - start
 
-# %% ../nbs/17_speed.ipynb #a722dd48
+# %% ../nbs/17_speed.ipynb #966f90f9
 def by_turns(runs: dict[str, Callable], device: torch.device, rounds: int) -> dict[str, list]:
-    "Seconds of each run in each round; a round before the first warms up and doesn't count."
+    "Seconds of each run in each round. All have to be warm: to have run once before."
     if rounds < 1: raise InputError(f"{rounds} rounds measure nothing; take 1 or more.")
-    for run in runs.values(): run()
     times = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items(): times[name].append(seconds_of(run, device))
@@ -197,11 +197,10 @@ class Traffic(TorchDispatchMode):
                               for t in parts)
         return result
 
-# %% ../nbs/17_speed.ipynb #6a0e04b6
+# %% ../nbs/17_speed.ipynb #69fb58aa
 def count_work(run: Callable) -> dict[str, int]:
     "FLOPs of a run's products, and bytes that its operations read and write."
-    with FlopCounterMode(display=False) as flops: run()
-    with Traffic() as traffic: run()
+    with FlopCounterMode(display=False) as flops, Traffic() as traffic: run()
     return dict(flops=flops.get_total_flops(), bytes=traffic.bytes)
 
 # %% ../nbs/17_speed.ipynb #b0da3843
@@ -227,25 +226,39 @@ def machine_limits(device: torch.device) -> dict[str, float]:
     return dict(float32=peak_rate(device), bfloat16=peak_rate(device, 'bfloat16'),
                 bandwidth=bandwidth(device))
 
-# %% ../nbs/17_speed.ipynb #94a6ea55
+# %% ../nbs/17_speed.ipynb #b43d87d1
+def run_once(run: Callable, decoder: AttentionDecoder) -> dict:
+    "A run's loss, its gradients, and the work in it; now it is warm."
+    result = {}
+    work = count_work(lambda: result.update(loss=float(run())))
+    return result | dict(gradients=[p.grad.clone() for p in decoder.parameters()], work=work)
+
+# %% ../nbs/17_speed.ipynb #3ef96546
+def farthest(some: list[Tensor], others: list[Tensor]) -> float:
+    "The largest difference of two numbers at one place."
+    return max(float((a - b).abs().max()) for a, b in zip(some, others, strict=True))
+
+# %% ../nbs/17_speed.ipynb #e7471e20
 def run_case(case: Case, device: torch.device, rounds: int, forms=tuple(FORMS)) -> dict:
     "Times, work and ratios of a case, in float32 and at last in bfloat16."
     decoder, *batch = case.make(device)
     runs = {name: partial(train_once, FORMS[name], decoder, batch, 'float32') for name in forms}
     runs['bfloat16'] = partial(train_once, together, decoder, batch, 'bfloat16')
-    losses = {name: float(run()) for name, run in runs.items()}
-    times = by_turns(runs, device, rounds)
-    return dict(case=vars(case), losses=losses, forms={name: dict(
-        seconds=times[name], ratio=ratio(times, name), **count_work(run))
-        for name, run in runs.items()})
+    first = {name: run_once(run, decoder) for name, run in runs.items()}
+    times, plain = by_turns(runs, device, rounds), first['plain']
+    return dict(case=vars(case), forms={name: dict(
+        seconds=times[name], ratio=ratio(times, name), loss=once['loss'], **once['work'],
+        gradients_off=farthest(once['gradients'], plain['gradients']))
+        for name, once in first.items()})
 
-# %% ../nbs/17_speed.ipynb #870a87ff
+# %% ../nbs/17_speed.ipynb #0d78119f
 def check_agreement(result: dict):
-    "Raises `InputError` when a float32 form's loss is not the plain one's to 1e-4."
-    plain = result['losses']['plain']
-    for name, loss in result['losses'].items():
-        if abs(loss - plain) < (.05 if name == 'bfloat16' else 1e-4): continue
-        raise InputError(f"The form {name!r} has the loss {loss}, the plain one {plain}.")
+    "Raises `InputError` when a float32 form's loss or gradient is not the plain one's to 1e-4."
+    plain = result['forms']['plain']['loss']
+    for name, form in result['forms'].items():
+        off = max(abs(form['loss'] - plain), form['gradients_off'])
+        if off < (.05 if name == 'bfloat16' else 1e-4): continue
+        raise InputError(f"The form {name!r} is off by {off:.2g} from the plain one.")
 
 # %% ../nbs/17_speed.ipynb #47753a81
 def run_cases(names: list[str], device: torch.device, rounds: int = 3) -> dict:
@@ -303,19 +316,19 @@ WHOLE_FORMS = {'plain': (whole_plain, 'float32'), 'a photo once': (whole_togethe
 BATCHES = dict(cuda=((32, 1), (32, 5), (64, 5), (128, 5)),     # photos, captions of each
                cpu=((4, 1), (4, 5)))
 
-# %% ../nbs/17_speed.ipynb #8bfb51a8
+# %% ../nbs/17_speed.ipynb #7df35d8a
 def run_whole(case: Case, device: torch.device, rounds: int, limits: dict, **encoder) -> dict:
     "Captions a second from pixels on, memory, and share of the machine's peak, for each form."
     made = make_whole(case, device, **encoder)
     runs = {name: partial(train_once, form, made[0], made[1:], precision)
             for name, (form, precision) in WHOLE_FORMS.items()}
-    times, forms = by_turns(runs, device, rounds), {}
+    flops, forms = {name: count_work(run)['flops'] for name, run in runs.items()}, {}
+    times = by_turns(runs, device, rounds)
     for name, run in runs.items():
-        flops, seconds = count_work(run)['flops'], statistics.median(times[name])
-        peak = limits[WHOLE_FORMS[name][1]]
-        forms[name] = dict(seconds=times[name], ratio=ratio(times, name), flops=flops,
+        seconds, peak = statistics.median(times[name]), limits[WHOLE_FORMS[name][1]]
+        forms[name] = dict(seconds=times[name], ratio=ratio(times, name), flops=flops[name],
             captions_per_s=case.images * case.captions / seconds,
-            share_of_peak=flops / seconds / peak, peak_bytes=peak_memory(run, device))
+            share_of_peak=flops[name] / seconds / peak, peak_bytes=peak_memory(run, device))
     return dict(images=case.images, captions=case.captions, **encoder, forms=forms)
 
 # %% ../nbs/17_speed.ipynb #b1cd9e0b
