@@ -360,7 +360,7 @@ def choose_recipe(name: str | None, encoder: str | None):
     if name and encoder: raise InputError("--recipe brings its encoder: leave out --encoder.")
     return name and find_recipe(name)
 
-# %% ../nbs/18_cli.ipynb #f3cff7e3
+# %% ../nbs/18_cli.ipynb #2956f051
 TRAIN_HELP = """Examples.
 
 Every setting by name: --set schedule=cosine --set tied=true. With --dry-run all are listed.
@@ -368,6 +368,8 @@ Every setting by name: --set schedule=cosine --set tied=true. With --dry-run all
 A published system: --recipe sgrvinod --set epochs=5.
 
 Two stages, on images: --encoder resnet101 --set fine_tune_from=layer3 --set fine_tune_epochs=5.
+
+Go on from a captioner, its words and weights: --start-from run/model
 
 Four GPUs: torchrun --nproc-per-node 4 --no-python showattend train images.h5 --out run
 
