@@ -590,12 +590,12 @@ def train_stage(row: Row, seed: int, work: Path, device: str) -> Stage:
     return Stage('train', out/'run.json', ['train', data_file(row, work), '-o', out, *settings,
                  *words, *how, '--seed', seed, '--device', device, *begun])
 
-# %% ../nbs/15_flickr8k.ipynb #5786a077
+# %% ../nbs/15_flickr8k.ipynb #95d2fb5b
 def check_trained(row: Row, seed: int, folder: Path):
     "Raises `InputError` when a finished training had other settings than the row's."
     note = json.loads((folder/'run.json').read_text())
-    wanted = {**LADDER, **row.training, **row.decoder, 'seed': seed}
-    there = {**note['decoder'], **note['config']}
+    wanted = {**LADDER, **row.training, **row.decoder, 'seed': seed, 'size': row.size}
+    there = {**note['decoder'], **note['config'], 'size': note['data']['size']}
     if found := [k for k, v in wanted.items() if there.get(k) != v]:
         raise InputError(f"{folder} was trained with another {' and '.join(found)} than "
                          f"{row.name} has now. Move it away, or give another --work.")
