@@ -95,14 +95,15 @@ _TELL = """function tell(line, model, busy, text) {
 # %% ../nbs/13d_live.ipynb #5d1cf6d1
 LIVE_KIT = '\n'.join([KIT, _ASKER, _GATE, _STAGE, _TELL])
 
-# %% ../nbs/13d_live.ipynb #3ec8ed36
-_ROOMS = """.sa-live { display: block } .sa-live .sa-explorer { padding: 0 }
+# %% ../nbs/13d_live.ipynb #2c940e64
+_ROOMS = """.sa-explorer.sa-live { display: block; width: 100%; box-sizing: border-box }
+.sa-live .sa-explorer { padding: 0 }
 .sa-live [hidden] { display: none !important }
 .sa-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 0 0 8px }
 .sa-desk { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start }"""
 
-# %% ../nbs/13d_live.ipynb #8f03ea5c
-_LINES = """.sa-told { font-size: 13px; margin: 6px 0 10px; min-height: 1.4em }
+# %% ../nbs/13d_live.ipynb #76706174
+_LINES = """.sa-told { font-size: 13px; margin: 6px 0 10px } .sa-told:empty { margin: 0 }
 .sa-live .sa-kernel, .sa-problem { border-left: 4px solid #8888; padding-left: 9px }
 .sa-live .sa-kernel { font-size: 13px; margin: 0 0 10px }
 .sa-kernel code { font-size: 12px; color: inherit; background: #8882; border: 0;
@@ -344,7 +345,7 @@ _SAY_PEN = """function sayPen([x, y], down) {
   return `The pen is ${down ? "down" : "up"}, ${part(x)} from the left, ${part(y)} from the top.`;
 }"""
 
-# %% ../nbs/13d_live.ipynb #a8aac2e6
+# %% ../nbs/13d_live.ipynb #3a50f44b
 _RENDER_BOARD = """async function render({model, el}) {
   const papers = await papersOf(model), pens = model.get("pens"), ui = buildBoard(el);
   const told = make("div", ui.root, {className: "sa-told"}, {"aria-live": "polite"});
@@ -352,12 +353,12 @@ _RENDER_BOARD = """async function render({model, el}) {
   const set = settings(drawing, papers, pens), quote = () => `“${model.get("words").join(" ")}”`;
   boardTools(ui.side, model, set, drawing);
   set.pen(0); set.width(0); drawing.look();
-  told.textContent = "Draw. When you lift the pen the captioner says what it sees.";
   byHand(ui.canvas, drawing);
   byKey(ui.canvas, {...drawing, show: (at, down) => {
     drawing.show(at); if (at) tell(told, model, false, sayPen(at, down)); }});
   const open = gate(ui.root, [ui.desk], model), close = stage(make("div", ui.root), model);
-  const {ask, leave} = asker(model, {here: open, busy: is => tell(told, model, is, quote())});
+  const here = () => { open(); tell(told, model, false, "Draw: it is captioned as you go."); };
+  const {ask, leave} = asker(model, {here, busy: is => tell(told, model, is, quote())});
   return () => { drawing.stop(); leave(); close(); };
 }
 export default { render };"""

@@ -13,6 +13,7 @@ KINDS = {'AttentionExplorer': '.sa-caption:not(.sa-gallery .sa-caption, .sa-live
 
 LIVE = {'PictureUpload': '.sa-upload', 'DrawingBoard': '.sa-drawing', 'AttentionPainter': '.sa-painting',
         'PatchHider': '.sa-hiding'}             # these ask a kernel
+ALL = {**KINDS, **LIVE}
 
 
 class Explorer:
@@ -56,8 +57,7 @@ class Explorer:
     def point(self, column, row, click=False):
         "Points at a patch of the last picture."
         h, w = self.shape
-        self.pictures.last.scroll_into_view_if_needed()
-        box = self.pictures.last.bounding_box()
+        box = still(self.pictures.last)
         at = (box['x'] + (column - .5) / w * box['width'], box['y'] + (row - .5) / h * box['height'])
         self.page.mouse.move(*at)
         if click: self.page.mouse.click(*at)
@@ -93,7 +93,7 @@ class LiveExplorer(Explorer):
         return box['x'] + x * box['width'], box['y'] + y * box['height']
 
     def stroke(self, canvas, points):
-        canvas.scroll_into_view_if_needed()
+        still(canvas)
         self.page.mouse.move(*self.at(canvas, *points[0]))
         self.page.mouse.down()
         for point in points[1:]: self.page.mouse.move(*self.at(canvas, *point), steps=4)
@@ -114,6 +114,16 @@ class LiveExplorer(Explorer):
         "The picture without the frame of the cell that was touched last."
         self.pictures.first.press('Escape')
         return self.picture
+
+
+def still(node) -> dict:
+    "Where a node is once nothing scrolls any more."
+    node.scroll_into_view_if_needed()
+    before, box = None, node.bounding_box()
+    while box != before:
+        node.page.wait_for_timeout(30)
+        before, box = box, node.bounding_box()
+    return box
 
 
 def pressed(buttons) -> int:
@@ -314,10 +324,6 @@ def check_opening(e, before):
     assert nodes.count() == before
 
 
-CHECKS = {'AttentionExplorer': check_caption, 'BeamExplorer': check_beams, 'ComparisonExplorer': check_compare,
-          'GalleryExplorer': check_gallery, 'StepExplorer': check_steps}
-
-
 def check_needs_kernel(e):
     "Without a kernel: one line says what is needed, what can't work isn't there, the rest answers."
     line = e.locator('.sa-kernel')
@@ -331,6 +337,11 @@ def check_needs_kernel(e):
     e.words.nth(last).press('Home')
     e.words.nth(0).press('ArrowRight')
     assert e.shown == 1 and e.picture != before
+
+
+CHECKS = {'AttentionExplorer': check_caption, 'BeamExplorer': check_beams, 'ComparisonExplorer': check_compare,
+          'GalleryExplorer': check_gallery, 'StepExplorer': check_steps,
+          **dict.fromkeys(LIVE, check_needs_kernel)}
 
 
 def faults(page, selector: str) -> list[str]:
