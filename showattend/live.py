@@ -44,8 +44,8 @@ class LiveExplorer(AttentionExplorer):
         self.caption = c = self.captioner.caption(image, **search)
         self.show(c.image, c.words, c.attention)
 
-# %% ../nbs/13d_live.ipynb #e6838f95
-_ASKER = """// Knocks; then asks, one question at a time. Of those that wait only the newest is kept.
+# %% ../nbs/13d_live.ipynb #ed2304dc
+_ASKER = """// Knocks; then asks, one question at a time. Of those that wait the newest is kept.
 function asker(model, {here, busy}) {
   let asked = false, next = null;
   const send = question => { asked = true; busy(true);
@@ -95,23 +95,27 @@ _TELL = """function tell(line, model, busy, text) {
 # %% ../nbs/13d_live.ipynb #5d1cf6d1
 LIVE_KIT = '\n'.join([KIT, _ASKER, _GATE, _STAGE, _TELL])
 
-# %% ../nbs/13d_live.ipynb #2c940e64
+# %% ../nbs/13d_live.ipynb #cf3c24bf
 _ROOMS = """.sa-explorer.sa-live { display: block; width: 100%; box-sizing: border-box }
-.sa-live .sa-explorer { padding: 0 }
-.sa-live [hidden] { display: none !important }
-.sa-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 0 0 8px }
+.sa-live .sa-explorer { padding: 0 } .sa-live [hidden] { display: none !important }"""
+
+# %% ../nbs/13d_live.ipynb #ac0665a9
+_TOOLS = """.sa-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center;
+  margin: 0 0 8px }
 .sa-desk { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start }"""
 
-# %% ../nbs/13d_live.ipynb #76706174
+# %% ../nbs/13d_live.ipynb #88b6407e
 _LINES = """.sa-told { font-size: 13px; margin: 6px 0 10px } .sa-told:empty { margin: 0 }
 .sa-live .sa-kernel, .sa-problem { border-left: 4px solid #8888; padding-left: 9px }
-.sa-live .sa-kernel { font-size: 13px; margin: 0 0 10px }
-.sa-kernel code { font-size: 12px; color: inherit; background: #8882; border: 0;
+.sa-live .sa-kernel { font-size: 13px; margin: 0 0 10px }"""
+
+# %% ../nbs/13d_live.ipynb #c018a684
+_CODE = """.sa-kernel code { font-size: 12px; color: inherit; background: #8882; border: 0;
   border-radius: 4px; padding: 1px 5px; white-space: normal; overflow-wrap: anywhere }
 .sa-live .sa-problem { border-color: #d55e00 }"""
 
-# %% ../nbs/13d_live.ipynb #dd24c261
-LIVE_DRESS = '\n'.join([DRESS, _ROOMS, _LINES])
+# %% ../nbs/13d_live.ipynb #2010e758
+LIVE_DRESS = '\n'.join([DRESS, _ROOMS, _TOOLS, _LINES, _CODE])
 
 # %% ../nbs/13d_live.ipynb #e5368baf
 _OPENER = """function opener(tools) {
@@ -130,14 +134,15 @@ _SEND_FILE = """async function sendFile(file, ask, say) {
       "Make it smaller, or caption it by its path: captioner.caption(path).");
 }"""
 
-# %% ../nbs/13d_live.ipynb #8ac024f5
+# %% ../nbs/13d_live.ipynb #c10929ef
 _DROP = """// A file dropped on the explorer.
 function drop(root, take) {
   const over = (event, is) => { event.preventDefault(); event.stopPropagation();
     root.classList.toggle("sa-over", is); };
   root.addEventListener("dragover", event => over(event, true));
   root.addEventListener("dragleave", event => over(event, false));
-  root.addEventListener("drop", event => { over(event, false); take(event.dataTransfer.files[0]); });
+  root.addEventListener("drop", event => {
+    over(event, false); take(event.dataTransfer.files[0]); });
 }"""
 
 # %% ../nbs/13d_live.ipynb #388bdc16
@@ -164,19 +169,21 @@ _RENDER_UPLOAD = """async function render({model, el}) {
 }
 export default { render };"""
 
-# %% ../nbs/13d_live.ipynb #296611a5
+# %% ../nbs/13d_live.ipynb #4c0b712c
 _OPEN = """.sa-open { font: inherit; color: inherit; background: #8882; border: 1px solid #8888;
-  border-radius: 5px; padding: 4px 11px; margin: 0; cursor: pointer; position: relative }
-.sa-open:hover { border-color: currentColor } .sa-tools > span { font-size: 13px }
+  border-radius: 5px; padding: 4px 11px; margin: 0; cursor: pointer; position: relative }"""
+
+# %% ../nbs/13d_live.ipynb #2be6cbe3
+_OPEN_INPUT = """.sa-open:hover { border-color: currentColor } .sa-tools > span { font-size: 13px }
 .sa-open:focus-within { outline: 3px solid #e69f00; outline-offset: 1px }
 .sa-open input { position: absolute; inset: 0; opacity: 0; width: 100%; cursor: pointer }
 .sa-over { outline: 3px dashed #3d85c6; outline-offset: 4px; border-radius: 6px }"""
 
-# %% ../nbs/13d_live.ipynb #ab987c5e
+# %% ../nbs/13d_live.ipynb #314e07a6
 class PictureUpload(LiveExplorer):
     "A file from the reader's disk, captioned."
     _esm = '\n'.join([LIVE_KIT, _OPENER, _SEND_FILE, _DROP, _BUILD_UPLOAD, _RENDER_UPLOAD])
-    _css = '\n'.join([LIVE_DRESS, _OPEN])
+    _css = '\n'.join([LIVE_DRESS, _OPEN, _OPEN_INPUT])
     name = traitlets.Unicode('').tag(sync=True)      # the file's
 
     def answer(self, message: dict, buffers: list):
@@ -291,21 +298,21 @@ _BOARD_TOOLS = """function boardTools(side, model, set, {undo, clear}) {
     make("button", bar, {type: "button", textContent: text}).addEventListener("click", act);
 }"""
 
-# %% ../nbs/13d_live.ipynb #74a921af
+# %% ../nbs/13d_live.ipynb #1c386412
 _BOARD = """// The drawing itself: paper, strokes, and what is done to them.
 function board(canvas, papers, changed) {
   const own = {paper: papers[0], strokes: [], color: "", width: 8};
   let timer = null, cursor = null;
-  const look = () => { paint(canvas, own.paper, own.strokes); if (cursor) crosshair(canvas, cursor); };
+  const look = () => { paint(canvas, own.paper, own.strokes);
+    if (cursor) crosshair(canvas, cursor); };
   const done = () => { look(); clearTimeout(timer); timer = setTimeout(changed, 350); };
   const begin = point => { own.strokes.push({color: own.color, width: own.width, points: [point]});
     look(); };
   const on = point => { own.strokes.at(-1).points.push(point); look(); };
   const show = at => { cursor = at; look(); };
   const undo = () => { own.strokes.pop(); done(); }, clear = () => { own.strokes = []; done(); };
-  const bare = () => { cursor = null; look(); };
-  return {own, begin, on, end: done, show, undo, clear, done, look, bare,
-          stop: () => clearTimeout(timer)};
+  const stop = () => clearTimeout(timer);
+  return {own, begin, on, end: done, show, undo, clear, done, look, stop};
 }"""
 
 # %% ../nbs/13d_live.ipynb #8a2987f2
@@ -363,13 +370,15 @@ _RENDER_BOARD = """async function render({model, el}) {
 }
 export default { render };"""
 
-# %% ../nbs/13d_live.ipynb #fc95cf0e
+# %% ../nbs/13d_live.ipynb #d3929e82
 _PENS = """.sa-drawing .sa-picture { touch-action: none; border: 1px solid #8886 }
 .sa-explorer .sa-pen { width: 30px; padding: 0; border-color: #8888 }
-.sa-explorer .sa-pen[aria-pressed=true] { outline: 2px solid currentColor; outline-offset: 2px;
-  border-color: #8888 }
-.sa-explorer .sa-pen:focus-visible { outline: 3px solid #e69f00 }
 .sa-drawing .sa-side .sa-tools { margin-bottom: 12px }"""
+
+# %% ../nbs/13d_live.ipynb #f844c777
+_PRESSED_PEN = """.sa-explorer .sa-pen[aria-pressed=true] { border-color: #8888;
+  outline: 2px solid currentColor; outline-offset: 2px }
+.sa-explorer .sa-pen:focus-visible { outline: 3px solid #e69f00 }"""
 
 # %% ../nbs/13d_live.ipynb #29d33c82
 _DRAWN = [_STROKE, _PAINT, _BY_HAND, _PEN_KEY, _BY_KEY, _CHOICE, _PEN_BUTTON, _BUILD_BOARD,
@@ -380,11 +389,11 @@ def empty_places(size: int = 240) -> dict[str, Image.Image]:   # pixels
     "The scenes' grounds, without anything on them."
     return {place: draw_scene(Scene(place, []), size) for place in PLACES}
 
-# %% ../nbs/13d_live.ipynb #e8eba5a3
+# %% ../nbs/13d_live.ipynb #1f2c6e58
 class DrawingBoard(LiveExplorer):
     "Paper and pens; what is drawn is captioned."
     _esm = '\n'.join([LIVE_KIT, *_DRAWN, _RENDER_BOARD])
-    _css = '\n'.join([LIVE_DRESS, _PENS])
+    _css = '\n'.join([LIVE_DRESS, _PENS, _PRESSED_PEN])
     papers = traitlets.List(traitlets.Dict()).tag(sync=True)   # name and picture
     pens = traitlets.List().tag(sync=True)                     # [name, colour]
 

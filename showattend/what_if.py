@@ -189,19 +189,21 @@ _BRUSH_KEYS = """function brushKeys(canvas, shape, {live, at, move}, press) {
     lays ? press(at()) : move(to); });
 }"""
 
-# %% ../nbs/14b_what_if.ipynb #fcefecde
+# %% ../nbs/14b_what_if.ipynb #6084b69f
 _BUILD_CELLS = """function buildCells(el, {picture, words}, {kind, label, says}) {
   const root = make("div", el, {className: "sa-explorer sa-live " + kind},
                     {role: "group", "aria-label": `${label}: ${words.join(" ")}`});
   const desk = make("div", root, {className: "sa-desk"});
-  const canvas = buildPicture(desk, picture, false), side = make("div", desk, {className: "sa-side"});
+  const canvas = buildPicture(desk, picture, false);
+  const side = make("div", desk, {className: "sa-side"});
   const head = text => make("div", side, {className: "sa-label", textContent: text});
   head("By itself it says");
   const buttons = toolbar(side, words, "Its own words");
   head(says);
   const after = make("div", side, {className: "sa-after"});
   const told = make("div", side, {className: "sa-told"}, {"aria-live": "polite"});
-  return {root, canvas, side, buttons, after, told, tools: make("div", side, {className: "sa-tools"})};
+  const tools = make("div", side, {className: "sa-tools"});
+  return {root, canvas, side, buttons, after, told, tools};
 }"""
 
 # %% ../nbs/14b_what_if.ipynb #9f5b15bb
@@ -301,22 +303,24 @@ const render = place => cellExplorer(place, {
   tools: {"Look only here": at => [at], "Look everywhere": all, "Its own look": () => []}});
 export default { render };"""
 
-# %% ../nbs/14b_what_if.ipynb #6d123657
+# %% ../nbs/14b_what_if.ipynb #e2953c07
 _MARKS = """.sa-live .sa-label { font-size: 13px; margin: 0 0 4px; font-weight: 600 }
 .sa-after { margin-bottom: 10px; min-height: 1.5em }
-.sa-words + .sa-label { margin-top: 12px }
-.sa-after mark { background: #e69f0055; color: inherit; font-weight: 600; padding: 1px 4px;
-  border-radius: 4px } .sa-after del { opacity: .8 }"""
+.sa-words + .sa-label { margin-top: 12px }"""
+
+# %% ../nbs/14b_what_if.ipynb #cf5c242a
+_NEW = """.sa-after mark { background: #e69f0055; color: inherit; font-weight: 600;
+  padding: 1px 4px; border-radius: 4px } .sa-after del { opacity: .8 }"""
 
 # %% ../nbs/14b_what_if.ipynb #0a29300c
 _TOUCH = """.sa-painting .sa-picture, .sa-hiding .sa-picture { touch-action: pan-y }
 .sa-hiding .sa-words small { display: block; font-size: 11.5px; line-height: 1.1 }
 .sa-hiding .sa-words button { line-height: 1.2 }"""
 
-# %% ../nbs/14b_what_if.ipynb #f656d028
+# %% ../nbs/14b_what_if.ipynb #fa47a2c7
 _CELLS = [LIVE_KIT, _BRUSH, _BRUSH_MOUSE, _BRUSH_KEYS, _BUILD_CELLS, _SHOW_AFTER, _PICK_WORD,
           _TOOL_BUTTONS, _HAND, _CELL_EXPLORER, _NAME_CELL]
-_CELLS_DRESS = '\n'.join([LIVE_DRESS, _MARKS, _TOUCH])
+_CELLS_DRESS = '\n'.join([LIVE_DRESS, _MARKS, _NEW, _TOUCH])
 
 # %% ../nbs/14b_what_if.ipynb #6fded319
 def even_look(cells: list[int], grid: tuple[int, int]) -> np.ndarray:   # (h, w)

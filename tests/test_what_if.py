@@ -103,13 +103,14 @@ def test_options_of_the_decoder_make_no_difference_to_it():
         caption = tiny('additive', **options).caption(image, 1, max_length=6)
         assert redirect(caption, 1, caption.attention[1], max_length=6).words == caption.words
 
-# %% ../nbs/14b_what_if.ipynb #45e86905
+# %% ../nbs/14b_what_if.ipynb #6a6108fb
 def test_weights_need_not_sum_to_one_and_impossible_ones_are_refused():
     caption = Captioner.from_pretrained('scenes').caption(draw_scene(make_scene(99, 1)), 1)
     assert redirect(caption, 1, 5 * random_look()).words == redirect(caption, 1, random_look()).words
     for step, weights, said in [(99, random_look(), 'no word 99'), (-1, random_look(), 'no word -1'),
                                 (0, np.ones((7, 7)), r'\(8, 8\)'), (0, np.zeros((8, 8)), 'above zero'),
-                                (0, -random_look(), 'not negative'), (0, random_look() * np.nan, 'not')]:
+                                (0, -random_look(), 'not negative'),
+                                (0, random_look() * np.nan, 'not negative')]:
         with pytest.raises(InputError, match=said): redirect(caption, step, weights)
 
 # %% ../nbs/14b_what_if.ipynb #aa01d5e7
