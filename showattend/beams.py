@@ -331,7 +331,7 @@ _RENDER = """async function render({model, el}) {
 export default { render };"""
 
 # %% ../nbs/12a_beams.ipynb #1ce5d398
-_PANES = """.sa-beams { display: block; container-type: inline-size }
+_PANES = """.sa-explorer.sa-beams { display: block; container-type: inline-size }
 .sa-panes { display: grid; grid-template: "left box" auto "caps box" 1fr
   / minmax(0, 10fr) minmax(0, 13fr); gap: 10px 16px }"""
 

@@ -230,7 +230,7 @@ _RENDER = """async function render({model, el}) {
 export default { render };"""
 
 # %% ../nbs/12c_steps.ipynb #5b59d494
-_FLOW = """.sa-steps { display: block; container-type: inline-size }
+_FLOW = """.sa-explorer.sa-steps { display: block; container-type: inline-size }
 .sa-flow { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px;
   margin-top: 12px }
 .sa-flow section { border: 1px solid #8885; border-radius: 8px; padding: 8px 10px }"""

@@ -113,7 +113,7 @@ _RENDER_PAIR = """async function render({model, el}) {
 export default { render };"""
 
 # %% ../nbs/12b_together.ipynb #5bc58b7c
-_TWO = """.sa-compare, .sa-gallery { display: block }
+_TWO = """.sa-explorer.sa-compare, .sa-explorer.sa-gallery { display: block }
 .sa-two { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin-bottom: 8px }
 .sa-two .sa-picture { width: 100%; display: block } .sa-none { opacity: .3 }
 .sa-label { font-weight: 600; margin-bottom: 4px }"""
@@ -188,7 +188,7 @@ export default { render };"""
 
 # %% ../nbs/12b_together.ipynb #a88a336e
 _THUMBS = """.sa-gallery .sa-thumbs { margin-bottom: 10px }
-.sa-thumbs button { padding: 3px; line-height: 0 }
+.sa-gallery .sa-thumbs button { padding: 3px; line-height: 0 }
 .sa-thumbs canvas { width: 46px; height: 46px; border-radius: 3px }
 .sa-gallery .sa-explorer { padding: 0 }"""
 

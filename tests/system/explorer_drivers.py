@@ -1,14 +1,19 @@
 """How to operate the explorers in a browser: by mouse and by keyboard, wherever they stand.
 
-Used on files that were exported (test_explorers_browser.py) and on the built book (test_browser.py).
+Used on files that were exported (test_explorers_browser.py), on the built book (test_browser.py) and in
+JupyterLab (test_jupyterlab.py), where those that ask a kernel are operated too.
 An explorer is found by its class; what it shows is read from its labels, as a screen reader would.
 """
 import re
 from pathlib import Path
 
 AXE = Path(__file__).with_name('lib')/'axe.min.js'     # tools/vendor.sh fetches it
-KINDS = {'AttentionExplorer': '.sa-caption:not(.sa-gallery .sa-caption)', 'BeamExplorer': '.sa-beams',
+KINDS = {'AttentionExplorer': '.sa-caption:not(.sa-gallery .sa-caption, .sa-live .sa-caption)', 'BeamExplorer': '.sa-beams',
          'ComparisonExplorer': '.sa-compare', 'GalleryExplorer': '.sa-gallery', 'StepExplorer': '.sa-steps'}
+
+LIVE = {'PictureUpload': '.sa-upload', 'DrawingBoard': '.sa-drawing', 'AttentionPainter': '.sa-painting',
+        'PatchHider': '.sa-hiding'}             # these ask a kernel
+ALL = {**KINDS, **LIVE}
 
 
 class Explorer:
@@ -52,13 +57,73 @@ class Explorer:
     def point(self, column, row, click=False):
         "Points at a patch of the last picture."
         h, w = self.shape
-        self.pictures.last.scroll_into_view_if_needed()
-        box = self.pictures.last.bounding_box()
+        box = still(self.pictures.last)
         at = (box['x'] + (column - .5) / w * box['width'], box['y'] + (row - .5) / h * box['height'])
         self.page.mouse.move(*at)
         if click: self.page.mouse.click(*at)
 
     def away(self): self.page.mouse.move(0, 0)
+
+
+class LiveExplorer(Explorer):
+    "One that asks a kernel: its tools, its line, and what came back."
+    @property
+    def told(self): return self.locator('.sa-told').text_content().replace('\xa0', ' ')
+    @property
+    def words(self): return self.locator('.sa-words button')
+    @property
+    def after(self): return self.locator('.sa-after > :not(del)').all_text_contents()
+    @property
+    def marked(self): return self.locator('.sa-after > :not(span)').all_text_contents()
+    @property
+    def changes(self):
+        return [float(x.replace('−', '-')) for x in self.locator('.sa-words small').all_text_contents()]
+
+    def wait_for_told(self, text): self.locator('.sa-told', has_text=text).wait_for()
+    def wait_for_words(self, text): self.locator('.sa-words button', has_text=text).first.wait_for()
+
+    def settle(self):
+        "Waits until the captioner has had time to begin, and is no longer at work."
+        self.page.wait_for_timeout(450)
+        self.locator('.sa-told:not(:has-text("at work"))').wait_for()
+
+    def at(self, canvas, x, y):
+        "A place on a canvas, in fractions of it."
+        box = canvas.bounding_box()
+        return box['x'] + x * box['width'], box['y'] + y * box['height']
+
+    def stroke(self, canvas, points):
+        still(canvas)
+        self.page.mouse.move(*self.at(canvas, *points[0]))
+        self.page.mouse.down()
+        for point in points[1:]: self.page.mouse.move(*self.at(canvas, *point), steps=4)
+        self.page.mouse.up()
+
+    def lay(self, start, stop, side=8):
+        "A stroke from one cell to another, given as column and row."
+        self.stroke(self.pictures.first, [((x - .5) / side, (y - .5) / side) for x, y in self.way(start, stop)])
+
+    def way(self, start, stop):
+        "The cells on the way: along the row, then along the column."
+        (x, y), (u, v) = start, stop
+        return [(k, y) for k in range(x, u + 1)] + [(u, k) for k in range(y + 1, v + 1)]
+
+    def between(self, start, stop, side=8): return sorted(side * (y - 1) + x - 1 for x, y in self.way(start, stop))
+
+    def frameless_picture(self):
+        "The picture without the frame of the cell that was touched last."
+        self.pictures.first.press('Escape')
+        return self.picture
+
+
+def still(node) -> dict:
+    "Where a node is once nothing scrolls any more."
+    node.scroll_into_view_if_needed()
+    before, box = None, node.bounding_box()
+    while box != before:
+        node.page.wait_for_timeout(30)
+        before, box = box, node.bounding_box()
+    return box
 
 
 def pressed(buttons) -> int:
@@ -259,8 +324,24 @@ def check_opening(e, before):
     assert nodes.count() == before
 
 
+def check_needs_kernel(e):
+    "Without a kernel: one line says what is needed, what can't work isn't there, the rest answers."
+    line = e.locator('.sa-kernel')
+    assert 'needs a kernel' in line.text_content() and '(captioner' in line.locator('code').text_content()
+    for tool in e.locator('.sa-tools button, .sa-tools input, .sa-desk > canvas[tabindex]').all(): assert not tool.is_visible()
+    inner = e.locator('.sa-caption')
+    if inner.count(): return check_caption(Explorer(inner))
+    assert len(e.locator('.sa-after > *').all_text_contents()) > 2
+    last, before = e.words.count() - 1, e.picture
+    e.words.nth(last).click()
+    e.words.nth(last).press('Home')
+    e.words.nth(0).press('ArrowRight')
+    assert e.shown == 1 and e.picture != before
+
+
 CHECKS = {'AttentionExplorer': check_caption, 'BeamExplorer': check_beams, 'ComparisonExplorer': check_compare,
-          'GalleryExplorer': check_gallery, 'StepExplorer': check_steps}
+          'GalleryExplorer': check_gallery, 'StepExplorer': check_steps,
+          **dict.fromkeys(LIVE, check_needs_kernel)}
 
 
 def faults(page, selector: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer_drivers import AXE, CHECKS, KINDS, Explorer, check_words, faults
+from explorer_drivers import ALL, AXE, CHECKS, Explorer, check_words, faults
 
 HTML = Path(__file__).resolve().parents[2]/'book'/'_build'/'html'
 PAGES = sorted(str(p.relative_to(HTML)) for p in HTML.rglob('*.html')
@@ -80,7 +80,7 @@ def explorers_of(name: str) -> list[str]:
         state = models.get(key, {}).get('state', {})
         kind = state.get('_anywidget_id', '').rpartition('.')[2]
         inner = [k.removeprefix('IPY_MODEL_') for k in state.get('children', [])]
-        return [kind] * (kind in KINDS) + [k for key in inner for k in inside(key)]
+        return [kind] * (kind in ALL) + [k for key in inner for k in inside(key)]
 
     return [kind for view in scripts(html, 'widget-view') for kind in inside(view['model_id'])]
 
@@ -89,7 +89,7 @@ def explorers(page, name) -> list[tuple[str, Explorer]]:
     "Class and driver of each explorer on an open page."
     expected, found = explorers_of(name), []
     for kind in dict.fromkeys(expected):
-        roots = page.locator(KINDS[kind])
+        roots = page.locator(ALL[kind])
         roots.nth(expected.count(kind) - 1).wait_for()
         found += [(kind, Explorer(root)) for root in roots.all()]
     assert len(found) == len(expected)
@@ -111,7 +111,7 @@ KINDS_OF_PAGES = [(name, kind) for name in WITH_EXPLORERS for kind in dict.fromk
 
 def test_every_kind_of_explorer_is_in_the_book():
     if WHY_NOT: pytest.skip(WHY_NOT)
-    assert {kind for _, kind in KINDS_OF_PAGES} >= set(KINDS)
+    assert {kind for _, kind in ALL_OF_PAGES} >= set(ALL)
 
 
 @pytest.mark.parametrize('page_name,kind', [pytest.param(None, None, marks=SKIPPED[0].marks)] if WHY_NOT else KINDS_OF_PAGES)
