@@ -243,12 +243,13 @@ def coco_train_stage(row: CocoRow, seed: int, work: Path, device: str) -> Stage:
     return Stage('train', out/'run.json', ['train', data_file(row, work), '-o', out, *start,
                  *words_of_row(row), '--seed', seed, '--device', device, *begun])
 
-# %% ../nbs/16_coco.ipynb #2b51f77a
+# %% ../nbs/16_coco.ipynb #90404537
 @check_trained.register
 def check_coco_trained(row: CocoRow, seed: int, folder: Path):
     "Raises `InputError` when a finished training had other settings than the row's."
     there = json.loads((folder/'run.json').read_text())['config']
-    wanted = json.loads(json.dumps(asdict(configs_of(row, seed)[0])))
+    said = {*(RECIPES[row.recipe].training if row.recipe else ()), *row.training, 'seed'}
+    wanted = {key: getattr(training_of(row, seed), key) for key in said}
     if found := [key for key, value in wanted.items() if there.get(key) != value]:
         raise InputError(f"{folder} was trained with another {' and '.join(found)} than "
                          f"{row.name} has now. Move it away, or give another --work.")
