@@ -109,3 +109,103 @@ def test_a_kill_between_two_stages_loses_nothing(data):
     text, _ = last.communicate()
     assert last.returncode == 0 and 'prepare' not in text and 'train ' not in text, text
     assert reproduce.differing(record('sample-1', 'whole'), record('sample-1', 'killed')) == []
+
+# ---- the records, and the chapter that prints them
+
+PLACE = {'commit', 'python', 'torch', 'cpu', 'cores', 'threads', 'gpu', 'date'}
+def load(name): return json.loads((RESULTS/name).read_text())
+
+def test_every_record_of_coco_says_how_it_was_made():
+    found = sorted(RESULTS.rglob('*.json'))
+    assert {p.name for p in found} >= {'cost.json', 'transfer.json', 'sample-1.json'}
+    for path in found:
+        record = json.loads(path.read_text())
+        assert PLACE <= set(record['environment']) and record['environment']['commit'], path
+        assert record['command'].startswith(('showattend reproduce coco ', 'python tools/coco_')), path
+
+def test_a_row_of_the_table_has_all_of_cocos_photos():
+    "What was made with fewer is a rehearsal, by its name."
+    for path in sorted((RESULTS/'rows').glob('*.json')):
+        record = json.loads(path.read_text())
+        config, settings = record['config'], record['row']['training']
+        assert set(settings.items()) <= set(config.items()) and config['seed'] == record['seed']
+        assert len(record['history']) == config['epochs'] and record['val']['chosen'] and record['decoder']
+        if not record['row']['whole']: assert path.name.startswith('sample'); continue
+        assert all(s['images'] == 5_000 for s in record['scores']) and len(record['captions']) == 5_000
+
+def test_costs_are_those_of_the_true_size():
+    cost = load('cost.json')
+    assert cost['splits'] == coco.SPLITS and cost['words'] == 9_490 and cost['device'] == 'cpu'
+    assert set(cost['train']) == {name for name, row in coco.ROWS.items() if row.whole}
+    for name, found in cost['train'].items():
+        row = coco.ROWS[name]
+        assert found['images'] == 113_287 and found['captions'] == 566_435 and found['words'] == 9_490
+        assert found['file_bytes'] > 15e9 and 0 < found['memory']['resident'] < 12e9
+        steps = [(s['epochs'], s['batch']) for s in found['stages']]
+        training, _ = coco.configs_of(row)
+        assert steps[0] == (training.epochs, training.batch_size)
+        hours = coco.hours_of(row, cost)
+        assert list(hours) == ['prepare', 'encode', 'train', 'choose', 'test'][:None] or row.images
+        assert all(h > 0 for h in hours.values())
+
+def test_the_exam_of_the_transfer_was_seen_by_nobody():
+    found = load('transfer.json')
+    assert found['photos'] == 269 and set(found['systems']) == {'flickr8k', 'alone', 'went on'}
+    for run in found['runs'].values():
+        assert run['photos'] + run['held_out'] == 356 and run['best'] == max(h['CIDEr'] for h in run['history'])
+    for s in found['systems'].values():
+        assert s['images'] == 269 and len(s['captions']) == 269 and s['tokenizer'] == 'PTB'
+        for name, (low, high) in s['intervals'].items(): assert low < high, name
+        assert s['intervals']['BLEU-4'][0] < s['BLEU-4'] < s['intervals']['BLEU-4'][1]
+    assert found['settings'] == json.loads(json.dumps(coco.TRANSFER))
+
+def test_transfer_scores_repeat_from_the_recorded_captions():
+    from showattend.captions import data_folder
+    from showattend.reproduce import scores_of
+    if not (data_folder()/'coco').exists(): pytest.skip('needs coco in SHOWATTEND_DATA')
+    exam = [im for im in coco.deal_out(coco.open_coco(data_folder()/'coco').captions.images) if im.split == 'test']
+    for s in load('transfer.json')['systems'].values():
+        scores = scores_of({im.id: s['captions'][im.id] for im in exam}, exam, java=False)
+        if s['tokenizer'] == 'PTB':
+            for key in ('BLEU-4', 'CIDEr'): assert abs(scores[key] - s[key]) < .1
+
+def shown_by_the_chapter(results):
+    "Everything that chapter 16's cells show, with the records of another folder."
+    import ast, contextlib, io
+    cells = json.loads((ROOT/'nbs/16_coco.ipynb').read_text())['cells']
+    names, shown = {}, []
+    for cell in cells:
+        source = ''.join(cell['source'])
+        head = source.split('\n', 1)[0]
+        if cell['cell_type'] != 'code' or head.startswith(('#| test', '#| export', '#| default')): continue
+        source = '\n'.join(line for line in source.splitlines() if not line.startswith(('!', '%')))
+        source = source.replace('plt.show()', 'plt.close()')
+        tree, text = ast.parse(source), io.StringIO()
+        names.update(vars(coco)) if not names else None
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        with contextlib.redirect_stdout(text):
+            exec(compile(tree, 'chapter', 'exec'), names)
+            if 'RESULTS' in names: names['RESULTS'] = Path(results)
+            value = eval(compile(ast.Expression(last.value), 'chapter', 'eval'), names) if last else None
+        shown += [text.getvalue(), getattr(value, 'data', None) or repr(value)]
+    return '\n'.join(shown)
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_chapter_rebuilds_its_tables_from_the_records(tmp_path, monkeypatch):
+    "Other records, other tables: a cell that no record fills stays empty, and one that a record fills is filled."
+    import shutil, matplotlib
+    matplotlib.use('Agg')
+    monkeypatch.chdir(ROOT/'nbs')
+    shutil.copytree(ROOT/'data/results', tmp_path/'results')
+    usual = shown_by_the_chapter(tmp_path/'results')
+    transfer = load('transfer.json'); transfer['systems']['flickr8k']['BLEU-4'] = 98.7654
+    (tmp_path/'results/coco/transfer.json').write_text(json.dumps(transfer))
+    cost = load('cost.json'); cost['encode']['vgg19 224 float32']['seconds_an_image'] *= 1000
+    (tmp_path/'results/coco/cost.json').write_text(json.dumps(cost))
+    made_up = dict(seed=4, scores=[{'beam_size': 3, 'BLEU-4': 77.77, 'images': 5_000}])
+    (tmp_path/'results/coco/rows/soft-4.json').write_text(json.dumps(made_up))
+    other = shown_by_the_chapter(tmp_path/'results')
+    for part in ('98.8', '77.77', 'seed 4, beam 3'): assert part in other and part not in usual, part
+    def line(text, start): return next(line for line in text.splitlines() if line.startswith(start))
+    assert line(usual, '| soft | the paper').count('|  ') >= 7 and 'not run' in line(usual, '| soft | the paper')
+    assert line(usual, '| soft | one thread') != line(other, '| soft | one thread')
