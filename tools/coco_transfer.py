@@ -47,13 +47,15 @@ def new_decoder(captioner: Captioner, vocab) -> AttentionDecoder:
     torch.manual_seed(0)
     return AttentionDecoder(DecoderConfig(**{**asdict(captioner.decoder.config), 'vocab_size': len(vocab)}))
 
+def train_alone(flickr: Captioner, rows, images, folder: Path) -> dict:
+    "The same decoder with new weights and the words of the 300 photos: it takes nothing from Flickr8k."
+    vocab = build_vocabulary([im for im in images if im.split == 'train'], min_count=TRANSFER['min_count'])
+    return trained(new_decoder(flickr, vocab), vocab, rows, images, TrainConfig(**TRANSFER['alone']), flickr.encoder, folder)
+
 def run(model: Path, work: Path, penalty: float, beam: int = 5) -> dict:
     flickr = Captioner.from_pretrained(model)
     rows, images = encoded(work, flickr)
-    learnt = [im for im in images if im.split == 'train']
-    vocab = build_vocabulary(learnt, min_count=TRANSFER['min_count'])
-    runs = {'alone': trained(new_decoder(flickr, vocab), vocab, rows, images, TrainConfig(**TRANSFER['alone']),
-                             flickr.encoder, work/'alone')}
+    runs = {'alone': train_alone(flickr, rows, images, work/'alone')}
     for rate in TRANSFER['rates']:
         decoder = Captioner.from_pretrained(model).decoder
         runs[f'on {rate:g}'] = trained(decoder, flickr.vocab, rows, images, TrainConfig(**TRANSFER['on'], learning_rate=rate),
@@ -78,9 +80,13 @@ if __name__ == '__main__':
     parser.add_argument('--penalty', type=float, default=.6, help='length penalty, as chosen on the validation photos of Flickr8k')
     parser.add_argument('--work', type=Path, default=Path('runs/coco/transfer'))
     parser.add_argument('--out', type=Path, default=ROOT/'data/results/coco/transfer.json')
+    parser.add_argument('--begin', action='store_true', help='only what takes no weights from MODEL')
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     place = environment()
+    if args.begin:
+        flickr = Captioner.from_pretrained(args.model)
+        train_alone(flickr, *encoded(args.work, flickr), args.work/'alone'); sys.exit()
     command = f"python tools/coco_transfer.py runs/flickr8k/rows/{args.model.parent.name}/model --penalty {args.penalty}"
     save_record(args.out, dict(command=command, **run(args.model, args.work, args.penalty), environment=place))
     record = json.loads(args.out.read_text())
