@@ -339,12 +339,14 @@ def download_lines(folder: Path) -> list[str]:
         lines.append(f"  {file.name:22s}{in_bytes(file.size):>9s}  {there:8s}{file.url}")
     return lines
 
-# %% ../nbs/16_coco.ipynb #a8507285
+# %% ../nbs/16_coco.ipynb #fddb3343
 def disk_line(row: CocoRow, work: Path) -> str:
     "What the row needs on the disk."
     needs = disk_of(row)
     parts = ', '.join(f'{name} {in_bytes(size)}' for name, size in needs.items())
-    return f"disk: {in_bytes(sum(needs.values()))} ({parts}); {in_bytes(free_bytes(work))} are free"
+    every, free = sum(needs.values()), free_bytes(work)
+    judged = 'free' if every <= free else 'free, which is too little for all of it'
+    return f"disk: {in_bytes(every)} ({parts}); {in_bytes(free)} are {judged}"
 
 # %% ../nbs/16_coco.ipynb #cda058b8
 def hour_lines(row: CocoRow, costs: dict[str, dict]) -> list[str]:
