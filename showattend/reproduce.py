@@ -25,13 +25,13 @@ __all__ = ['BASELINES', 'LADDER', 'BLIND', 'ATTENTION', 'EYES', 'LEARNING', 'CAP
            'training_of', 'nearest', 'find_row', 'settings_of', 'vary', 'is_trial', 'mirror_text', 'mirror_record',
            'copy_rows', 'add_mirrored', 'keep_dogs', 'blind', 'Stage', 'photo_file', 'feature_file', 'run_folder',
            'view_stage', 'data_stages', 'still_needed', 'data_file', 'start_folder', 'train_stage', 'check_trained',
-           'in_memory', 'open_captioner', 'members_of', 'trainings_of', 'Team', 'some_of', 'speak', 'write_all',
-           'scores_of', 'merit', 'choose', 'against_four', 'said_in_training', 'judge', 'take_test', 'Job', 'plan',
-           'todo', 'note_seconds', 'carry_out', 'do_choose', 'do_test', 'seconds_of', 'make_record', 'without_time',
-           'differing', 'compare_records', 'run_row', 'read_records', 'best_of', 'training_minutes', 'cell',
-           'table_line']
+           'in_memory', 'open_captioner', 'members_of', 'trainings_of', 'Team', 'some_of', 'speak', 'texts',
+           'write_all', 'scores_of', 'merit', 'choose', 'against_four', 'said_in_training', 'judge', 'score_learnt',
+           'take_test', 'Job', 'plan', 'todo', 'note_seconds', 'carry_out', 'do_choose', 'do_test', 'seconds_of',
+           'make_record', 'without_time', 'differing', 'compare_records', 'run_row', 'read_records', 'best_of',
+           'training_minutes', 'cell', 'table_line']
 
-# %% ../nbs/15_flickr8k.ipynb #736598fa
+# %% ../nbs/15_flickr8k.ipynb #6627e937
 import showattend
 from .captions import CaptionedImage, InputError, tokenize, write_text
 from .images import encode_batch, new_rows, read_hdf5
@@ -40,9 +40,9 @@ from .scenes import judge_caption
 from .decoder import DecoderConfig
 from .search import Hypothesis, beam_search
 from .decoding import Ensemble
-from .metrics import Profile, prepare_references
+from .metrics import Profile, cider_each, prepare_references
 from .scoring import evaluate_captions
-from .comparison import describe_captions
+from .comparison import bootstrap_interval, cut_pairs, describe_captions
 from .training import TrainConfig
 from .planning import parse_setting, settable
 from .captioner import Captioner
@@ -466,11 +466,11 @@ def keep_dogs(source: Path, path: Path):
     index = [i for i, im in enumerate(images) if sum(map(bool, map(DOG.search, im.captions))) > 2]
     copy_rows(source, path, index, [images[i] for i in index], view='dogs')
 
-# %% ../nbs/15_flickr8k.ipynb #8df8cc5d
+# %% ../nbs/15_flickr8k.ipynb #e8a8b288
 def blind(how: str, source: Path, path: Path):
     "Features that say nothing of their photo, or of another one: see `pack_blind`."
     from showattend.photos import pack_blind
-    pack_blind(source, path, how)
+    pack_blind(source, path, how, positions=1 if how == 'blank' else None)
 
 # %% ../nbs/15_flickr8k.ipynb #9eab8769
 PHOTO_VIEWS = {'flipped': add_mirrored}                # photos from photos
@@ -653,11 +653,14 @@ def speak(team: Team, sets: list[CaptionDataset], batch_size: int = 50,
         found += [best for best, *_ in beams]
     return found
 
-# %% ../nbs/15_flickr8k.ipynb #a74461ba
+# %% ../nbs/15_flickr8k.ipynb #2e487ccd
+def texts(team: Team, sets: list[CaptionDataset], found: list[Hypothesis]) -> dict[str, str]:
+    "Captions by the photo's id."
+    return {im.id: team.vocab.decode(h.ids) for im, h in zip(sets[0].images, found, strict=True)}
+
 def write_all(team: Team, sets: list[CaptionDataset], **search) -> dict[str, str]:
     "A caption for each photo, by its id."
-    found = speak(team, sets, **search)
-    return {im.id: team.vocab.decode(h.ids) for im, h in zip(sets[0].images, found, strict=True)}
+    return texts(team, sets, speak(team, sets, **search))
 
 # %% ../nbs/15_flickr8k.ipynb #c6efa2a8
 METRICS = 'BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'METEOR', 'ROUGE-L', 'CIDEr', 'SPICE'
@@ -687,10 +690,10 @@ def choose(team: Team, row: Row) -> dict:
                 length_penalty=t['length_penalty']) for t in best],
                 best=best.index(max(best, key=merit)))
 
-# %% ../nbs/15_flickr8k.ipynb #d76e2726
+# %% ../nbs/15_flickr8k.ipynb #c00dc4a1
 def against_four(captions: dict[str, str], images: list[CaptionedImage]) -> dict:
     "Mean scores when one of the references is left out, by turns."
-    turns = min(len(im.captions) for im in images)
+    if (turns := min(len(im.captions) for im in images)) < 2: return {}
     parts = [evaluate_captions(captions, {im.id: im.captions[:k] + im.captions[k + 1:]
                                           for im in images}, False) for k in range(turns)]
     return {name: float(np.mean([p[name] for p in parts])) for name in METRICS if name in parts[0]}
@@ -700,25 +703,35 @@ def said_in_training(file: Path) -> list[str]:
     "The captions that a row has learnt from."
     return [c for im in read_hdf5(file)[1] if im.split == 'train' for c in im.captions]
 
-# %% ../nbs/15_flickr8k.ipynb #80a9426c
+# %% ../nbs/15_flickr8k.ipynb #9866c356
 def judge(captions: dict[str, str], images: list[CaptionedImage], training: list[str]) -> dict:
     "What else there is to say of the captions of a split."
-    four = dict(against_four=against_four(captions, images)) if min(
-        len(im.captions) for im in images) > 1 else {}
-    return dict(captions=captions, style=describe_captions(captions.values(), training), **four)
+    references, several = {im.id: im.captions for im in images}, len(images) > 1
+    each = [round(100 * s, 1) for s in cider_each(*cut_pairs(captions, references))]
+    between = bootstrap_interval(captions, references) if several else {}
+    interval = {name: [i.low, i.high] for name, i in between.items()}
+    return dict(captions=captions, cider=each, interval=interval,
+                against_four=against_four(captions, images),
+                style=describe_captions(captions.values(), training))
 
-# %% ../nbs/15_flickr8k.ipynb #e7feb497
+# %% ../nbs/15_flickr8k.ipynb #dd05070e
+def score_learnt(team: Team, val: dict, count: int) -> dict:
+    "Scores of so many training photos."
+    sets, search = team.sets('train', count), val['chosen'][val['best']]
+    return {**search, **scores_of(write_all(team, sets, **search), sets[0].images, False)}
+
+# %% ../nbs/15_flickr8k.ipynb #64886921
 def take_test(team: Team, val: dict, train_photos: int = 1000) -> dict:
     "Scores of the test split with what was chosen on val."
     sets, scores = team.sets('test'), []
     for k, search in enumerate(val['chosen']):
-        captions = write_all(team, sets, **search)
-        scores.append({**search, **scores_of(captions, sets[0].images)})
-        if k == val['best']: best = captions
-    seen, search = team.sets('train', train_photos), val['chosen'][val['best']]
-    learnt = {**search, **scores_of(write_all(team, seen, **search), seen[0].images, False)}
-    return dict(scores=scores, train=learnt, environment=environment(),
-                **judge(best, sets[0].images, said_in_training(team.files[0])))
+        found = speak(team, sets, **search)
+        scores.append({**search, **scores_of(texts(team, sets, found), sets[0].images)})
+        if k == val['best']: best = found
+    said, images = texts(team, sets, best), sets[0].images
+    return dict(scores=scores, train=score_learnt(team, val, train_photos),
+                sure=[round(float(h.log_probs.mean()), 3) for h in best], environment=environment(),
+                **judge(said, images, said_in_training(team.files[0])))
 
 # %% ../nbs/15_flickr8k.ipynb #d23bf447
 @dataclass

@@ -34,6 +34,7 @@ def small(name):
 
 @pytest.fixture
 def rows(monkeypatch):
+    monkeypatch.setattr('showattend.scoring.has_java', lambda: False)      # it takes seconds to start
     for name in ('soft', 'flipped', 'ensemble', 'best-frozen', 'dogs'): monkeypatch.setitem(reproduce.ROWS, name, small(name))
     monkeypatch.setitem(reproduce.ROWS, 'ensemble', replace(small('ensemble'), members=(('soft', 1), ('soft', 2))))
     for name in ('frequent', 'neighbour', 'consensus', 'human'):
