@@ -9,13 +9,15 @@ __all__ = ['CASES', 'SWITCHES', 'FORMS', 'WHOLE_FORMS', 'BATCHES', 'Case', 'plai
            'check_agreement', 'run_cases', 'whole_plain', 'whole_together', 'make_whole', 'peak_memory', 'run_whole',
            'run_end_to_end']
 
-# %% ../nbs/17_speed.ipynb #3b3403b8
+# %% ../nbs/17_speed.ipynb #4c5436f7
 import math, statistics, time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from unittest.mock import patch
+
+# %% ../nbs/17_speed.ipynb #be73bfa8
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -121,11 +123,12 @@ def equation(attention, keys: Tensor, hidden: Tensor) -> Tensor:
     query = attention.query(hidden).view(I, -1, 1, A)
     return attention.score(attention.squash(keys[:, None] + query)).view(-1, P)
 
-# %% ../nbs/17_speed.ipynb #d1277a07
+# %% ../nbs/17_speed.ipynb #6aa9046b
 def stay(longest: Tensor, steps: int) -> Tensor:  # (I,) to (T,)
     "As `speakers`, but nobody leaves before the last caption has ended."
     return torch.full((steps,), len(longest), device=longest.device)
 
+# %% ../nbs/17_speed.ipynb #d897c545
 SWITCHES = {'leave': ('showattend.decoder.speakers', stay),
             'buffer': ('showattend.attention.AdditiveAttention.scores', equation),
             'late': ('showattend.decoder.Late', lambda rows: None)}
