@@ -16,20 +16,20 @@ import torch
 from tqdm.auto import tqdm
 
 # %% auto #0
-__all__ = ['BASELINES', 'LADDER', 'BLIND', 'ATTENTION', 'EYES', 'LEARNING', 'CAPACITY', 'FINELY', 'BEST', 'ANCHORS', 'ROWS',
-           'TARGETS', 'BEFORE', 'PRICES', 'MIRRORED', 'SIDES', 'DOG', 'PHOTO_VIEWS', 'FEATURE_VIEWS', 'VIEWS',
-           'METRICS', 'TRAINED', 'REPEATED', 'SHOWN', 'TABLE_HEAD', 'Baseline', 'Photos', 'photos_of', 'say_frequent',
-           'nearest_photos', 'say_neighbour', 'unit_grams', 'central', 'say_consensus', 'choose_baseline',
-           'score_baseline', 'score_people', 'git_commit', 'cpu_name', 'environment', 'save_record', 'decode_split',
-           'same_encoder', 'open_split', 'example', 'evaluate_beams', 'score_captions', 'scene_scores', 'Row',
-           'training_of', 'nearest', 'find_row', 'settings_of', 'vary', 'is_trial', 'mirror_text', 'mirror_record',
-           'copy_rows', 'add_mirrored', 'keep_dogs', 'blind', 'Stage', 'photo_file', 'feature_file', 'run_folder',
-           'view_stage', 'data_stages', 'still_needed', 'data_file', 'start_folder', 'train_stage', 'check_trained',
-           'in_memory', 'open_captioner', 'members_of', 'trainings_of', 'Team', 'some_of', 'speak', 'texts',
-           'write_all', 'scores_of', 'merit', 'choose', 'against_four', 'said_in_training', 'judge', 'score_learnt',
-           'take_test', 'Job', 'plan', 'todo', 'note_seconds', 'carry_out', 'do_choose', 'do_test', 'seconds_of',
-           'make_record', 'without_time', 'differing', 'compare_records', 'run_row', 'read_records', 'best_of',
-           'training_minutes', 'cell', 'table_line']
+__all__ = ['BASELINES', 'LADDER', 'ROWS', 'TINY', 'LOOSE', 'FINELY', 'FINE', 'TUNE', 'TARGETS', 'BEFORE', 'PRICES', 'MIRRORED',
+           'SIDES', 'DOG', 'PHOTO_VIEWS', 'FEATURE_VIEWS', 'VIEWS', 'METRICS', 'TRAINED', 'REPEATED', 'SHOWN',
+           'TABLE_HEAD', 'Baseline', 'Photos', 'photos_of', 'say_frequent', 'nearest_photos', 'say_neighbour',
+           'unit_grams', 'central', 'say_consensus', 'choose_baseline', 'score_baseline', 'score_people', 'git_commit',
+           'cpu_name', 'environment', 'save_record', 'decode_split', 'same_encoder', 'open_split', 'example',
+           'evaluate_beams', 'score_captions', 'scene_scores', 'Row', 'training_of', 'add', 'nearest', 'find_row',
+           'settings_of', 'vary', 'is_trial', 'mirror_text', 'mirror_record', 'copy_rows', 'add_mirrored', 'keep_dogs',
+           'blind', 'Stage', 'photo_file', 'feature_file', 'run_folder', 'view_stage', 'data_stages', 'still_needed',
+           'data_file', 'start_folder', 'train_stage', 'check_trained', 'in_memory', 'open_captioner', 'members_of',
+           'trainings_of', 'Team', 'some_of', 'speak', 'texts', 'write_all', 'scores_of', 'merit', 'choose',
+           'against_four', 'said_in_training', 'judge', 'score_learnt', 'take_test', 'Job', 'plan', 'todo',
+           'note_seconds', 'carry_out', 'do_choose', 'do_test', 'seconds_of', 'make_record', 'without_time',
+           'differing', 'compare_records', 'run_row', 'read_records', 'best_of', 'training_minutes', 'cell',
+           'table_line']
 
 # %% ../nbs/15_flickr8k.ipynb #6627e937
 import showattend
@@ -266,7 +266,7 @@ def scene_scores(captioner: Captioner, data: CaptionDataset, found: list[Hypothe
                 kind_and_color=share([j['kind'] and j['color'] and j['told'] for j in judged]),
                 pointing=share(sum(hits, [])), pointing_main=share([h[0] for h in hits if h]))
 
-# %% ../nbs/15_flickr8k.ipynb #3cbf824c
+# %% ../nbs/15_flickr8k.ipynb #8390ca4a
 @dataclass(frozen=True)
 class Row:
     "A line of the ladder: what is trained, and what it is to show."
@@ -287,6 +287,7 @@ class Row:
     baseline: str = ''              # a name in BASELINES: nothing is trained
     beams: tuple = (1, 3, 5)
     penalties: tuple = (.4, .6, .8, 1.)   # length penalties to choose from, on val
+    group: str = ''                 # of the table
 
 # %% ../nbs/15_flickr8k.ipynb #79d5d2ba
 LADDER = dict(epochs=8, precision='bfloat16')
@@ -297,77 +298,105 @@ def training_of(row: Row, seed: int) -> TrainConfig:
     "The whole training configuration of a row."
     return TrainConfig(**{**LADDER, **row.training, 'seed': seed})
 
-# %% ../nbs/15_flickr8k.ipynb #0df9441f
-BLIND = (
-    Row('no-image', "the decoder alone: every photo is the same blank", view='blank'),
-    Row('shuffled', "trained on other photos' features: what a wrong picture costs",
-        view='shuffled'),
-    Row('mean', "the mean feature at every step: a picture without a place",
-        decoder=dict(attention='uniform')))
+# %% ../nbs/15_flickr8k.ipynb #7beb7861
+ROWS = {}
 
-# %% ../nbs/15_flickr8k.ipynb #fafe7772
-ATTENTION = (
+def add(group: str, *rows: Row):
+    "Puts rows into a group of the ladder."
+    ROWS.update({row.name: replace(row, group=group) for row in rows})
+
+# %% ../nbs/15_flickr8k.ipynb #cb7077e4
+add('nothing is trained',
+    Row('frequent', "the same caption for every photo, whatever is on it", baseline='frequent'),
+    Row('neighbour', "a caption of the training photo most alike", baseline='neighbour'))
+
+# %% ../nbs/15_flickr8k.ipynb #572a6531
+add('nothing is trained',
+    Row('consensus', "what the photos most alike agree on", baseline='consensus'),
+    Row('human', "one person against the other four", baseline='human'))
+
+# %% ../nbs/15_flickr8k.ipynb #51bc402a
+add('what it may see',
+    Row('no-image', "the decoder alone: every photo is the same blank", view='blank'),
+    Row('shuffled', "trained on other photos' features: a wrong picture", view='shuffled'))
+
+# %% ../nbs/15_flickr8k.ipynb #9703a59e
+add('what it may see', Row('mean', "the mean feature at every step: a picture without places",
+                           decoder=dict(attention='uniform')))
+
+# %% ../nbs/15_flickr8k.ipynb #f977d85d
+add('how it looks',
     Row('no-gate', "soft attention, all of it let in", decoder=dict(gate=False)),
-    Row('soft', "soft attention with the gate: what the other rows are measured against"),
-    Row('penalty', "with the doubly stochastic penalty of the paper",
-        training=dict(attention_penalty=1.)),
+    Row('soft', "soft attention with the gate: the others are measured against it"))
+
+# %% ../nbs/15_flickr8k.ipynb #07bd0f3b
+add('how it looks', Row('penalty', "with the doubly stochastic penalty of the paper",
+                        training=dict(attention_penalty=1.)))
+
+# %% ../nbs/15_flickr8k.ipynb #efe629a6
+add('how it looks',
     Row('dot', "dot product instead of addition", decoder=dict(attention='dot')),
     Row('hard', "hard attention: one place a word", decoder=dict(attention='hard')))
 
-# %% ../nbs/15_flickr8k.ipynb #4836fb4e
-EYES = (
+# %% ../nbs/15_flickr8k.ipynb #728980af
+add('with which eyes',
     Row('grid-7', "photos as they are, 224 pixels: a grid of 7×7", size=224),
     Row('grid-14', "224 pixels, an earlier layer: 14×14 places that know less", size=224,
-        stage='features.13'),
-    Row('grid-10', "the photos enlarged to 320 pixels: 10×10", size=320),
-    Row('squeezenet', "SqueezeNet: a third of the encoder's parameters, 15×15 places",
-        encoder='squeezenet1_1'),
-    Row('flipped', "every photo also as in a mirror, with left and right exchanged", view='flipped',
+        stage='features.13'))
+
+# %% ../nbs/15_flickr8k.ipynb #7def79d3
+add('with which eyes',
+    Row('grid-10', "photos enlarged to 320 pixels: 10×10", size=320),
+    Row('squeezenet', "SqueezeNet: a third of the parameters", encoder='squeezenet1_1'))
+
+# %% ../nbs/15_flickr8k.ipynb #b66bf22d
+add('with which eyes',
+    Row('flipped', "every photo also as in a mirror, left and right exchanged", view='flipped',
         training=dict(epochs=4), words=dict(min_count=10)))
 
-# %% ../nbs/15_flickr8k.ipynb #099edbf1
-LEARNING = (
+# %% ../nbs/15_flickr8k.ipynb #7b27a7c2
+add('how it learns',
     Row('every-word', "no word is unknown, however rare", words=dict(min_count=1)),
-    Row('common-words', "words that occur twenty times", words=dict(min_count=20)),
+    Row('common-words', "only words that occur twenty times", words=dict(min_count=20)))
+
+# %% ../nbs/15_flickr8k.ipynb #117a5e65
+add('how it learns',
     Row('no-dropout', "without dropout", decoder=dict(dropout=0.)),
-    Row('no-smoothing', "without label smoothing", training=dict(label_smoothing=0.)),
-    Row('one-caption', "one caption a photo, drawn anew each epoch; as many captions in all",
-        training=dict(captions=1, epochs=40, batch_size=160)))
+    Row('no-smoothing', "without label smoothing", training=dict(label_smoothing=0.)))
 
-# %% ../nbs/15_flickr8k.ipynb #4fc80248
-CAPACITY = (
-    Row('small', "a course project's small model: no gate, 256 numbers of state",
-        decoder=dict(gate=False, hidden_size=256, attention_size=128)),
-    Row('overfitted', "its large one: 3,000 numbers, and nothing that holds it back",
-        decoder=dict(gate=False, hidden_size=3000, attention_size=3000, dropout=0.),
-        training=dict(label_smoothing=0., ema_decay=0., weight_decay=0., schedule='constant',
-                      learning_rate=4e-4)),
-    Row('dogs', "the small model, on photos of dogs alone", view='dogs',
-        decoder=dict(gate=False, hidden_size=256, attention_size=128)))
+# %% ../nbs/15_flickr8k.ipynb #96cb56c1
+add('how it learns', Row('one-caption', "one caption a photo, drawn anew each epoch; as many in "
+                         "all", training=dict(captions=1, epochs=40, batch_size=160)))
 
-# %% ../nbs/15_flickr8k.ipynb #60e75bcd
+# %% ../nbs/15_flickr8k.ipynb #e31b9a4c
+TINY = dict(gate=False, hidden_size=256, attention_size=128)
+add('how large it is',
+    Row('small', "a course project's small model, without a gate", decoder=TINY),
+    Row('dogs', "the same on photos of dogs alone", view='dogs', decoder=TINY))
+
+# %% ../nbs/15_flickr8k.ipynb #28d256af
+LOOSE = dict(label_smoothing=0., ema_decay=0., weight_decay=0., schedule='constant')
+add('how large it is', Row('overfitted', "its large one, and nothing that holds it back",
+    decoder=dict(gate=False, hidden_size=3000, attention_size=3000, dropout=0.),
+    training=dict(LOOSE, learning_rate=4e-4)))
+
+# %% ../nbs/15_flickr8k.ipynb #526eee97
 FINELY = (.2, .4, .6, .8, 1.)
-BEST = (
-    Row('best-frozen', "the best we know with a frozen encoder", size=320, view='flipped',
-        training=dict(epochs=6, weight_decay=.05), words=dict(min_count=10), penalties=FINELY),
-    Row('fine-tuned', "the encoder's last stages learn too, from best-frozen on", size=320,
-        images=True, augment=True, start=('best-frozen', 1), penalties=FINELY,
-        training=dict(epochs=6, learning_rate=2e-4, encoder_rate=5e-5, weight_decay=.05,
-                      fine_tune_from='features.14')),
-    Row('ensemble', "the mean of five best-frozen, seeds 1 to 5", size=320, view='flipped',
-        members=tuple(('best-frozen', n) for n in range(1, 6)), penalties=FINELY))
+FINE = dict(size=320, view='flipped', penalties=FINELY)
+add('as good as we can', Row('best-frozen', "the best we know with a frozen encoder", **FINE,
+    training=dict(epochs=6, weight_decay=.05), words=dict(min_count=10)))
 
-# %% ../nbs/15_flickr8k.ipynb #500b670c
-ANCHORS = (
-    Row('frequent', "the same caption for every photo, whatever is on it", baseline='frequent'),
-    Row('neighbour', "a caption of the training photo that looks most alike",
-        baseline='neighbour'),
-    Row('consensus', "the caption on which the photos that look alike agree most",
-        baseline='consensus'),
-    Row('human', "one person against the other four", baseline='human'))
+# %% ../nbs/15_flickr8k.ipynb #ffda2881
+TUNE = dict(epochs=6, learning_rate=2e-4, encoder_rate=5e-5, weight_decay=.05)
+add('as good as we can', Row('fine-tuned', "the encoder's last stages learn too", size=320,
+    images=True, augment=True, start=('best-frozen', 1), penalties=FINELY,
+    training=dict(TUNE, fine_tune_from='features.14')))
 
-# %% ../nbs/15_flickr8k.ipynb #9cd6f51e
-ROWS = {row.name: row for row in (*ANCHORS, *BLIND, *ATTENTION, *EYES, *LEARNING, *CAPACITY, *BEST)}
+# %% ../nbs/15_flickr8k.ipynb #61abf29e
+add('as good as we can', Row('ensemble', "the mean of five best-frozen, seeds 1 to 5", **FINE,
+    members=tuple(('best-frozen', n) for n in range(1, 6))))
+
+# %% ../nbs/15_flickr8k.ipynb #53dcc137
 TARGETS = {'flickr8k': ROWS}       # a later chapter adds its own data set,
 BEFORE = {}    # for each data set, if wanted: (job) -> stages that come first
 PRICES = {}    # and (job, stage) -> what a stage costs, in words
@@ -825,17 +854,18 @@ def seconds_of(job: Job) -> dict[str, float | None]:
     stages = [(s, parts.get(s.leaves.parent, {}).get(s.leaves.name)) for s in plan(job)]
     return {f'{s.name} {s.leaves.relative_to(job.work)}': seconds for s, seconds in stages}
 
-# %% ../nbs/15_flickr8k.ipynb #027024b9
-TRAINED = 'config', 'decoder', 'words', 'data', 'augment', 'trained_parameters', 'history'
+# %% ../nbs/15_flickr8k.ipynb #54ec730e
+TRAINED = ('config', 'decoder', 'words', 'start', 'data', 'augment', 'trained_parameters',
+           'history')
 
-# %% ../nbs/15_flickr8k.ipynb #a6234f62
+# %% ../nbs/15_flickr8k.ipynb #a0d40367
 def make_record(job: Job) -> dict:
     "Everything that is kept of a row: how it was made, and what came of it."
     val, test = (json.loads((job.folder/f'{name}.json').read_text()) if
                  (job.folder/f'{name}.json').exists() else {} for name in ('val', 'test'))
     notes = [json.loads((run_folder(*m, job.work)/'run.json').read_text())
              for m in members_of(job.row, job.seed) if not job.row.baseline]
-    trained = [{key: note[key] for key in TRAINED} | dict(environment=note['environment'])
+    trained = [{key: note.get(key) for key in TRAINED} | dict(environment=note['environment'])
                for note in notes]
     one = trained[0] if len(trained) == 1 else dict(members=trained)
     place = test.get('environment') or environment()
@@ -868,7 +898,7 @@ def compare_records(old: dict, new: dict) -> str:
     why = f" The {', '.join(other)} differ{'s' * (len(other) == 1)}." if other else ''
     return f"It does not repeat its record: {', '.join(found)} differ.{why} The record stays."
 
-# %% ../nbs/15_flickr8k.ipynb #a05ad5e6
+# %% ../nbs/15_flickr8k.ipynb #4a92b43e
 def run_row(
     job: Job,
     call: Callable[[list], None],   # does what one would type after `showattend`
@@ -876,7 +906,7 @@ def run_row(
 ) -> dict:                          # the record
     "All stages of a row that are left, then its record; a stage that is there is not repeated."
     for stage in todo(job):
-        say(f'{job.row.name}-{job.seed}: {stage}')
+        if not stage.command: say(str(stage))
         carry_out(stage, call)
     record = make_record(job)
     if not job.record.exists(): save_record(job.record, record); say(f'wrote {job.record}')

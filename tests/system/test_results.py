@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).resolve().parents[2]/'data/results'
-RECORDS = sorted([*(RESULTS/'scenes').glob('[!v]*.json'), *(RESULTS/'flickr8k').glob('*/*.json')])   # trainings, tests
-MEASUREMENTS = sorted({*RESULTS.rglob('*.json')} - {*RECORDS, RESULTS/'flickr8k/trials.json'})
+RECORDS = sorted([*(RESULTS/'scenes').glob('[!v]*.json'), *(RESULTS/'flickr8k/soft').glob('*.json')])   # trainings, tests
+ROWS = sorted((RESULTS/'flickr8k').glob('rows/*.json')) + sorted((RESULTS/'flickr8k').glob('search/*.json'))
+MEASUREMENTS = sorted({*RESULTS.rglob('*.json')} - {*RECORDS, *ROWS, RESULTS/'flickr8k/trials.json'})
 PLACE = {'commit', 'python', 'torch', 'cpu', 'cores', 'gpu', 'date'}
 
 def load(name): return json.loads((RESULTS/name).read_text())
@@ -23,6 +24,55 @@ def test_a_measurement_says_how_it_was_made(path):
     record = json.loads(path.read_text())
     assert PLACE <= set(record['environment']) and record['environment']['commit']
     assert record['command']
+
+def trainings(record):
+    "Of a row: its own training, those of its members, or none."
+    return record.get('members', [record] if 'history' in record else [])
+
+@pytest.mark.parametrize('path', ROWS, ids=lambda p: str(p.relative_to(RESULTS)))
+def test_a_row_says_how_it_was_made_and_what_it_cost(path):
+    from showattend.reproduce import TARGETS
+    record = json.loads(path.read_text())
+    name, seed = record['row']['name'], record['seed']
+    assert path.stem == f'{name}-{seed}' and (path.parent.name == 'search') == (name not in TARGETS[record['row']['dataset']])
+    assert record['command'].startswith(f"showattend reproduce flickr8k --row {name.split('+')[0]} --seed {seed}")
+    for place in (record['environment'], record['judged']): assert PLACE <= set(place) and place['commit']
+    assert record['stages'] and len(record['seconds']) == len(record['stages'])
+    assert all(value is None or value > 0 for value in record['seconds'].values())
+    assert bool(trainings(record)) != bool(record['row']['baseline'])
+    for run in trainings(record):
+        assert {'seed', 'epochs', 'learning_rate', 'batch_size', 'precision'} <= set(run['config']) and run['decoder']
+        assert PLACE <= set(run['environment']) and run['environment']['commit'] and run['trained_parameters'] > 0
+        assert run['config'].items() >= record['row']['training'].items() or 'members' in record
+        assert len(run['history']) == run['config']['epochs'] and run['data']['encoder' if not record['row']['images'] else 'size']
+    assert not any(word in path.read_text() for word in ('/home/', '/root/', '/tmp/', '/work/', 'base64'))
+
+@pytest.mark.parametrize('path', ROWS, ids=lambda p: str(p.relative_to(RESULTS)))
+def test_a_row_was_chosen_on_val_and_tested_once(path):
+    record = json.loads(path.read_text())
+    assert ('scores' in record) == (path.parent.name == 'rows')
+    if record['row']['baseline'] == 'human': return
+    assert record['val']['tried'] and all({'BLEU-4', 'CIDEr'} <= set(t) for t in record['val']['tried'])
+    if 'scores' not in record: return
+    if not record['row']['baseline']: assert [s['beam_size'] for s in record['scores']] == list(record['row']['beams'])
+    images = {s['images'] for s in record['scores']}
+    assert images == {len(record['captions'])} == {len(record['cider'])} and (record['row']['view'] == 'dogs' or images == {1000})
+    assert all(s['references'] == 5 and s['tokenizer'] == 'PTB' and s['METEOR'] > 0 for s in record['scores'])
+    assert {'vocabulary', 'novel', 'different', 'length'} <= set(record['style']) and record['against_four']
+
+def test_the_chapter_shows_every_row_and_fills_none_that_was_not_run():
+    from showattend.reproduce import ROWS as rows, best_of, read_records, table_line
+    records = read_records(RESULTS/'flickr8k/rows')
+    assert set(records) <= set(rows)
+    for name, row in rows.items():
+        line = table_line(row, records.get(name, {}))
+        assert line.startswith(name) and ('not run' in line) == (name not in records)
+        if len(records.get(name, {})) == 1: assert f"{best_of(*records[name].values())['CIDEr']:.1f}" in line
+
+def test_the_eye_read_the_captions_that_are_recorded():
+    judged, run = load('flickr8k/judged.json'), load('flickr8k/soft/test.json')['captions']['5']
+    assert len(judged['judged']) == 100 and 'AI assistant' in judged['about']
+    assert all(run[j['id']] == j['caption'] and set(j['mistakes']) <= set(judged['kinds']) for j in judged['judged'])
 
 def test_the_metrics_are_as_good_as_their_pages_say():
     tokenizer, speed = load('metrics/tokenizer.json'), load('metrics/speed.json')

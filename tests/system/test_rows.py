@@ -78,6 +78,28 @@ def test_another_seed_is_another_record_and_both_an_ensemble(data, rows):
     assert not Path('data/results/flickr8k/rows/soft-1.json').exists()     # its members are trained, not tested
     assert {p.name for p in Path('runs/flickr8k/rows').iterdir()} == {'soft-1', 'soft-2', 'ensemble-1'}
 
+def test_training_goes_on_from_a_captioner_with_its_encoder(data, rows, monkeypatch):
+    "The second row starts from the first one's captioner, on photos, and lets the encoder learn."
+    row = replace(small('soft'), name='tuned', images=True, start=('soft', 1), decoder={}, words={},
+                  training=dict(epochs=1, learning_rate=1e-5, encoder_rate=1e-3, fine_tune_from='features.12'))
+    monkeypatch.setitem(reproduce.ROWS, 'tuned', row)
+    text = call('--row', 'tuned', '--seed', 2)
+    assert text.count('showattend train') == 2 and '--start-from runs/flickr8k/rows/soft-1/model' in text
+    from showattend import Captioner
+    first, second = (Captioner.from_pretrained(f'runs/flickr8k/rows/{name}/model') for name in ('soft-1', 'tuned-2'))
+    assert first.vocab == second.vocab
+    same = {k: torch.equal(v, second.encoder.state_dict()[k]) for k, v in first.encoder.state_dict().items()}
+    assert not all(same.values()) and same['trunk.0.weight'] and not same['trunk.12.expand3x3.weight']
+    near = [(a - b).abs().max() for a, b in zip(first.decoder.parameters(), second.decoder.parameters())]
+    assert max(near) < 1e-3                       # it did not begin anew
+    assert record('tuned', 2)['start']['config']['seed'] == 1
+
+def test_a_row_that_has_changed_does_not_take_an_old_training(data, rows, monkeypatch):
+    call('--row', 'soft', '--seed', 1)
+    monkeypatch.setitem(reproduce.ROWS, 'soft', replace(reproduce.ROWS['soft'], decoder=dict(hidden_size=9)))
+    Path('runs/flickr8k/rows/soft-1/test.json').unlink()
+    with pytest.raises(reproduce.InputError, match='another hidden_size'): call('--row', 'soft', '--seed', 1)
+
 def test_a_trial_never_sees_the_test_photos(data, rows):
     call('--row', 'soft', '--seed', 3, '--set', 'dropout=0.1')
     found = record('soft+dropout=0.1', 3, 'search')
@@ -104,7 +126,8 @@ import sys
 from dataclasses import replace
 sys.path[:0] = {path!r}
 import test_rows
-from showattend import reproduce
+from showattend import reproduce, scoring
+scoring.has_java = lambda: False
 from showattend.cli import main
 reproduce.ROWS['soft'] = replace(test_rows.small('soft'), training=dict(epochs=3, precision='float32', keep_every=1))
 sys.argv = ['showattend', 'reproduce', 'flickr8k', '--row', 'soft', '--seed', '1', '--work', sys.argv[1], '--out', sys.argv[1]]
@@ -120,7 +143,7 @@ def test_a_row_that_is_killed_again_and_again_ends_with_the_same_record(data):
     whole = start('whole')
     text, _ = whole.communicate()
     assert whole.returncode == 0, text
-    stages = ['flickr8k-64.h5', 'squeezenet1_1-64.h5', 'rows/soft-1/epoch-001.pt', 'rows/soft-1/run.json', 'rows/soft-1/val.json']
+    stages = ['flickr8k-64.h5', 'squeezenet1_1-64.h5', 'rows/soft-1/epoch-001.pt', 'rows/soft-1/val.json']
     for leaves in stages:                          # killed as soon as each of these is there
         process = start('killed')
         while process.poll() is None and not Path('killed', leaves).exists(): time.sleep(.01)
