@@ -52,14 +52,17 @@ def train_alone(flickr: Captioner, rows, images, folder: Path) -> dict:
     vocab = build_vocabulary([im for im in images if im.split == 'train'], min_count=TRANSFER['min_count'])
     return trained(new_decoder(flickr, vocab), vocab, rows, images, TrainConfig(**TRANSFER['alone']), flickr.encoder, folder)
 
+def train_on(model: Path, rate: float, rows, images, folder: Path) -> dict:
+    "The captioner of Flickr8k goes on with the 300 photos; it keeps its words."
+    flickr = Captioner.from_pretrained(model)
+    config = TrainConfig(**TRANSFER['on'], learning_rate=rate)
+    return trained(flickr.decoder, flickr.vocab, rows, images, config, flickr.encoder, folder)
+
 def run(model: Path, work: Path, penalty: float, beam: int = 5) -> dict:
     flickr = Captioner.from_pretrained(model)
     rows, images = encoded(work, flickr)
     runs = {'alone': train_alone(flickr, rows, images, work/'alone')}
-    for rate in TRANSFER['rates']:
-        decoder = Captioner.from_pretrained(model).decoder
-        runs[f'on {rate:g}'] = trained(decoder, flickr.vocab, rows, images, TrainConfig(**TRANSFER['on'], learning_rate=rate),
-                                       flickr.encoder, work/f'on-{rate:g}')
+    for rate in TRANSFER['rates']: runs[f'on {rate:g}'] = train_on(model, rate, rows, images, work/f'on-{rate:g}')
     best = max((name for name in runs if name != 'alone'), key=lambda name: runs[name]['best'])
     captioners = {'flickr8k': flickr, 'alone': Captioner.from_pretrained(work/'alone/model'),
                   'went on': Captioner.from_pretrained(work/best.replace(' ', '-')/'model')}
@@ -87,7 +90,9 @@ if __name__ == '__main__':
     if args.begin:
         flickr = Captioner.from_pretrained(args.model)
         train_alone(flickr, *encoded(args.work, flickr), args.work/'alone'); sys.exit()
-    command = f"python tools/coco_transfer.py runs/flickr8k/rows/{args.model.parent.name}/model --penalty {args.penalty}"
+    parts = args.model.parts
+    where = '/'.join(parts[parts.index('runs'):] if 'runs' in parts else parts[-2:])
+    command = f'python tools/coco_transfer.py {where} --penalty {args.penalty}'
     save_record(args.out, dict(command=command, **run(args.model, args.work, args.penalty), environment=place))
     record = json.loads(args.out.read_text())
     for name, s in record['systems'].items():
