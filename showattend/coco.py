@@ -379,10 +379,10 @@ def deal_out(images: list[CaptionedImage], held: int = 56, seed: int = 0) -> lis
     return [replace(im, split='test' if im.split != 'train' else 'val' if k in chosen else 'train')
             for k, im in enumerate(images)]
 
-# %% ../nbs/16_coco.ipynb #6654d641
+# %% ../nbs/16_coco.ipynb #af5c5b29
 COMMON = dict(precision='bfloat16', ema_decay=.9, batch_size=16)
 TRANSFER = dict(min_count=3, alone=dict(**COMMON, epochs=30), on=dict(**COMMON, epochs=4),
-                rates=(3e-4, 1e-4))
+                rates=(1e-3, 3e-4, 1e-4))
 
 # %% ../nbs/16_coco.ipynb #e32eda2c
 def with_intervals(captions: dict[str, str], images: list[CaptionedImage]) -> dict:
