@@ -34,6 +34,18 @@ def test_features_of_another_encoder_are_refused():
     assert same_encoder(made, {**made, 'grid': (8, 8)})
     assert not same_encoder(made, {**made, 'weights': 'b2'})
 
+# %% ../nbs/15_flickr8k.ipynb #b40e8a84
+def test_a_trial_has_the_settings_that_its_name_says():
+    trial = vary(find_row('soft'), ['dropout=0.6', 'epochs=3', 'size=320', 'min_count=2'])
+    assert trial.name == 'soft+dropout=0.6+epochs=3+size=320+min_count=2' and is_trial(trial)
+    assert trial.decoder == dict(dropout=.6) and training_of(trial, 1).epochs == 3
+    assert trial.size == 320 and trial.words == dict(min_count=2) and not is_trial(find_row('soft'))
+
+# %% ../nbs/15_flickr8k.ipynb #015ef6aa
+def test_left_and_right_are_exchanged_and_nothing_else():
+    assert mirror_text('Left-handed, on the righthand side') == 'right-handed, on the lefthand side'
+    assert mirror_text('a bright light is lefty') == 'a bright light is lefty'
+
 # %% ../nbs/15_flickr8k.ipynb #23f3b4d2
 def test_a_chain_begins_after_the_last_file_that_is_there():
     folder = Path(tempfile.mkdtemp())
@@ -43,6 +55,15 @@ def test_a_chain_begins_after_the_last_file_that_is_there():
     assert still_needed(chain) == chain[2:]
     (folder/'c').touch()
     assert still_needed(chain) == []
+
+# %% ../nbs/15_flickr8k.ipynb #2078f6d2
+def test_every_row_can_be_asked_for():
+    for row in ROWS.values():
+        config = training_of(row, 2)
+        assert config.seed == 2 and row.group and row.shows
+        stages = plan(Job(row, 2, Path('work'), Path('out')))
+        assert [s.name for s in stages][-2:] == ['choose', 'test']
+        assert any(s.name == 'train' for s in stages) == (not row.baseline)
 
 # %% ../nbs/15_flickr8k.ipynb #3d4bef40
 def test_a_row_that_nobody_has_run_says_so():
