@@ -9,7 +9,8 @@ __all__ = ['app', 'Out', 'Seed', 'Device', 'Precision', 'Model', 'TRAIN_HELP', '
            'encoder_at_start', 'take_weights', 'was_typed', 'typed', 'first_settings', 'choose_words',
            'choose_settings', 'command_line', 'Job', 'changer', 'prepare_job', 'keeper', 'run_job', 'show_plan',
            'choose_recipe', 'train', 'recipes', 'parse_beams', 'score_line', 'evaluate', 'caption', 'write_explorers',
-           'explore', 'import_published', 'call', 'list_rows', 'show_stages', 'reproduce', 'bench_line', 'bench']
+           'explore', 'import_published', 'call', 'list_rows', 'show_stages', 'find_job', 'show_job', 'reproduce',
+           'bench_line', 'bench']
 
 # %% ../nbs/18_cli.ipynb #3375a240
 import json, shlex, sys
@@ -546,10 +547,11 @@ def call(words: list[str]):
     try: app(words, standalone_mode=False)
     finally: sys.argv = before
 
-# %% ../nbs/18_cli.ipynb #cd735f72
+# %% ../nbs/18_cli.ipynb #cb8a3e86
 def list_rows(dataset: str) -> str:
     "The rows there are, and what each is to show."
-    from showattend.reproduce import TARGETS, nearest
+    from showattend.coco import TARGETS         # with COCO's rows
+    from showattend.reproduce import nearest
     if dataset not in TARGETS: raise nearest(dataset, TARGETS, 'data set to reproduce')
     return '\n'.join(f'{row.name:14s}{row.shows}' for row in TARGETS[dataset].values())
 
@@ -564,10 +566,29 @@ def show_stages(job) -> str:
         lines.append(f'{state:7s}{stage}  {price(job, stage)}'.rstrip())
     return '\n'.join(lines)
 
-# %% ../nbs/18_cli.ipynb #d19ffd27
+# %% ../nbs/18_cli.ipynb #f6433450
+def find_job(dataset: str, row: str | None, settings: list[str], checkpoint: Path | None,
+             word_map: Path | None):
+    "What makes the job of a row, a trial, or a published checkpoint."
+    from functools import partial
+    from showattend.coco import PublishedJob, published_row
+    from showattend.reproduce import Job, find_row, vary
+    if not (checkpoint or word_map): return partial(Job, vary(find_row(row, dataset), settings))
+    if dataset != 'coco' or row not in (None, 'sample') or not (checkpoint and word_map):
+        raise InputError("A published checkpoint is scored by showattend reproduce coco "
+                         "--checkpoint FILE --word-map FILE; for a rehearsal add --row sample.")
+    return partial(PublishedJob, published_row(checkpoint, word_map, row is None))
+
+# %% ../nbs/18_cli.ipynb #8c6aa1ab
+def show_job(job) -> str:
+    "What carrying out a job would mean."
+    from showattend.coco import CocoRow, describe
+    return describe(job) if isinstance(job.row, CocoRow) else show_stages(job)
+
+# %% ../nbs/18_cli.ipynb #ef6bd6df
 @app.command()
 def reproduce(
-    dataset: Annotated[str, Argument(help="flickr8k.")],
+    dataset: Annotated[str, Argument(help="flickr8k or coco.")],
     row: Annotated[str | None, Option(help="Which row; none: lists them.")] = None,
     seed: Seed = 1,
     data: Annotated[Path | None, Option(help="The downloads [SHOWATTEND_DATA/DATASET].")] = None,
@@ -577,15 +598,19 @@ def reproduce(
         '--out', '-o', help="Where the record goes [data/results/DATASET].")] = None,
     settings: Annotated[list[str], Option('--set', metavar='KEY=VALUE', help=
         "A trial: the row with another setting, judged on val alone; repeatable.")] = [],
+    checkpoint: Annotated[Path | None, Option(
+        help="coco: score this published checkpoint (.pth.tar) instead.")] = None,
+    word_map: Annotated[Path | None, Option(help="The WORDMAP_*.json of --checkpoint.")] = None,
     dry_run: Annotated[bool, Option('--dry-run', help="Only say what would be done.")] = False,
     device: Device = 'auto',
 ):
     "Repeats a row of the book's tables, from the download to its record."
-    from showattend.reproduce import Job, find_row, run_row, vary
-    if row is None: return typer.echo(list_rows(dataset))
-    job = Job(vary(find_row(row, dataset), settings), seed, work or Path('runs')/dataset,
-              out or Path('data/results')/dataset, data, pick_device(device))
-    if dry_run: return typer.echo(show_stages(job))
+    from showattend.reproduce import run_row
+    if row is None and not checkpoint: return typer.echo(list_rows(dataset))
+    job = find_job(dataset, row, settings, checkpoint, word_map)(
+        seed, work or Path('runs')/dataset, out or Path('data/results')/dataset, data,
+        pick_device(device))
+    if dry_run: return typer.echo(show_job(job))
     for scores in run_row(job, call, typer.echo).get('scores', []): typer.echo(score_line(scores))
 
 # %% ../nbs/18_cli.ipynb #97e238b8
