@@ -140,6 +140,12 @@ def test_places_to_say_a_word_are_one_fewer_than_ids():
     assert valid_steps(lens).sum(1).tolist() == [6, 1, 0, 3, 0]
     with pytest.raises(InputError, match='all lengths are below 2'): valid_steps(torch.tensor([0, 1]))
 
+# %% ../nbs/06_decoder.ipynb #8f788259
+def test_images_leave_in_eighths_and_never_too_early():
+    from showattend.decoder import speakers
+    assert speakers(torch.tensor([9] + [3] * 31), 8).tolist() == [32, 32] + [4] * 6
+    assert speakers(torch.tensor([5, 4, 4, 2]), 4).tolist() == [4, 3, 3, 1]
+
 # %% ../nbs/06_decoder.ipynb #dc9e9de7
 def test_every_word_has_its_own_place_in_the_pile_in_its_own_step():
     lens = torch.randint(0, 9, (7, 3), generator=torch.Generator().manual_seed(0))
