@@ -82,9 +82,9 @@ class LiveExplorer(Explorer):
     def wait_for_told(self, text): self.locator('.sa-told', has_text=text).wait_for()
     def wait_for_words(self, text): self.locator('.sa-words button', has_text=text).first.wait_for()
 
-    def settle(self):
-        "Waits until the captioner has had time to begin, and is no longer at work."
-        self.page.wait_for_timeout(450)
+    def settle(self, pause=0):
+        "Waits until the captioner is no longer at work; a drawing is sent after a pause."
+        self.page.wait_for_timeout(pause)
         self.locator('.sa-told:not(:has-text("at work"))').wait_for()
 
     def at(self, canvas, x, y):
@@ -334,9 +334,10 @@ def check_needs_kernel(e):
     assert len(e.locator('.sa-after > *').all_text_contents()) > 2
     last, before = e.words.count() - 1, e.picture
     e.words.nth(last).click()
+    assert e.shown == last and e.picture != before
     e.words.nth(last).press('Home')
     e.words.nth(0).press('ArrowRight')
-    assert e.shown == 1 and e.picture != before
+    assert e.shown == 1
 
 
 CHECKS = {'AttentionExplorer': check_caption, 'BeamExplorer': check_beams, 'ComparisonExplorer': check_compare,
