@@ -506,20 +506,23 @@ def bench_line(name: str, result: dict) -> str:
     ratios = '  '.join(f"{form} {part['ratio']:.1f}×" for form, part in result['forms'].items())
     return f'{name}: {ratios}'
 
-# %% ../nbs/18_cli.ipynb #cc0aa7fb
+# %% ../nbs/18_cli.ipynb #4485890f
 @app.command()
 def bench(
     case: Annotated[list[str], Option(help="Which; none: all. See chapter 17.")] = [],
+    end_to_end: Annotated[bool, Option('--end-to-end', help=
+        "Instead of the cases: from pixels on, through a ResNet-101 that learns.")] = False,
     rounds: Annotated[int, Option(help="How often each form is timed, by turns.")] = 3,
     out: Annotated[Path | None, Option('--out', '-o', help="Times and work, as JSON.")] = None,
     device: Device = 'auto',
 ):
     "Times a training step in this book's forms, from the plain one on. Takes minutes."
     import torch
-    from showattend.benchmark import CASES, run_cases
+    from showattend.benchmark import CASES, run_cases, run_end_to_end
     from showattend.reproduce import environment, save_record
-    where = environment()
-    record = run_cases(case or list(CASES), torch.device(pick_device(device)), rounds)
+    where, device = environment(), torch.device(pick_device(device))
+    if end_to_end: record = run_end_to_end(device, rounds)
+    else: record = run_cases(case or list(CASES), device, rounds)
     for name, result in record['cases'].items(): typer.echo(bench_line(name, result))
     if not out: return
     save_record(out, dict(command=command_line(), environment=where, **record))

@@ -18,8 +18,8 @@ from .variants import make_attention
 # %% auto #0
 __all__ = ['CHOICES', 'lstm', 'DecoderConfig', 'check_choices', 'DecoderLayers', 'State', 'start', 'mean_feature',
            'check_features', 'full_precision', 'let_in', 'look', 'remember', 'advance', 'describe', 'say', 'move',
-           'step', 'Speaker', 'unroll', 'Zeros', 'Late', 'valid_steps', 'DecoderOutput', 'gather', 'with_options',
-           'AttentionDecoder', 'check_captions']
+           'step', 'Speaker', 'valid_steps', 'speakers', 'Pile', 'pile_up', 'unroll', 'Zeros', 'Late', 'DecoderOutput',
+           'hide', 'gather', 'with_options', 'AttentionDecoder', 'check_captions']
 
 # %% ../nbs/06_decoder.ipynb #2a9396b1
 def lstm(
@@ -83,7 +83,7 @@ class DecoderLayers(nn.Module):
         self.output = nn.Linear(E, V)
         self.dropout = nn.Dropout(c.dropout)
 
-# %% ../nbs/06_decoder.ipynb #6dd9cf19
+# %% ../nbs/06_decoder.ipynb #68a80d84
 @dataclass
 class State:
     "What the decoder remembers between two words."
@@ -100,7 +100,7 @@ class State:
         "A layer's product, with the state's own way of doing it if it has one."
         return layer(x) if self.late is None else self.late(layer, x)
 
-    def select(self, rows: Tensor) -> State:
+    def select(self, rows: Tensor | slice) -> State:
         "The given rows, equally many for each image, so that the keys stay where they are."
         def take(t): return None if t is None else t[rows]
         return replace(self, hidden=self.hidden[rows], cell=self.cell[rows],
@@ -118,6 +118,13 @@ class State:
         rows = rows.view(len(self.keys.features), -1)[images].flatten()
         keys = Keys(*(None if k is None else k[images] for k in self.keys))
         return replace(self.select(rows), keys=keys)
+
+    def first(self, images: int) -> State:
+        "The first images alone, each with all of its rows; nothing is copied."
+        every = len(self.keys.features)
+        if images == every: return self
+        keys = Keys(*(None if k is None else k[:images] for k in self.keys))
+        return replace(self.select(slice(images * (len(self.hidden) // every))), keys=keys)
 
 # %% ../nbs/06_decoder.ipynb #8dc0796b
 def start(
@@ -227,24 +234,71 @@ class Speaker(DecoderLayers):
     start, look, remember, advance, move = start, look, remember, advance, move
     describe, say, step = describe, say, step
 
-# %% ../nbs/06_decoder.ipynb #5a1925c6
+# %% ../nbs/06_decoder.ipynb #d637b2e2
+def valid_steps(
+    lengths: Tensor,  # (N,) ids in each caption; 0 where there is none
+) -> Tensor:          # (N, T) bool, T = longest − 1
+    "Where there is a word to say."
+    T = int(lengths.max()) - 1
+    if T < 1: raise InputError("No caption here has a word to say: all lengths are below 2.")
+    return torch.arange(T, device=lengths.device) < lengths[:, None] - 1
+
+# %% ../nbs/06_decoder.ipynb #07e61acc
+def speakers(longest: Tensor, steps: int) -> Tensor:  # (I,) to (T,)
+    "How many images have a caption that goes on, at each step."
+    return (longest[:, None] - 1 > torch.arange(steps, device=longest.device)).sum(0)
+
+# %% ../nbs/06_decoder.ipynb #c06dbc58
+class Pile(NamedTuple):
+    "The rows of all steps, one step after another, without those who have left."
+    order: Tensor       # (I,) the images, long captions first
+    counts: list[int]   # (T,) images at each step
+    rows: Tensor        # (N,) where a caption stands within its step
+    valid: Tensor       # (N, T) bool, where there is a word to say
+    places: Tensor      # (valid,) where in the pile
+
+    def pick(self, parts: list[Tensor]) -> Tensor:  # (T × (n, …)) to (valid, …)
+        "What belongs to the words that are said, caption by caption."
+        return torch.cat(parts)[self.places]
+
+    def spread(self, parts: list[Tensor]) -> Tensor:  # (T × (n, …)) to (N, T, …)
+        "The same in rows; zero on padding."
+        picked = self.pick(parts)
+        zeros = picked.new_zeros(*self.valid.shape, *picked.shape[1:])
+        return zeros.index_put((self.valid,), picked)
+
+# %% ../nbs/06_decoder.ipynb #2404d0ab
+def pile_up(lengths: Tensor) -> Pile:  # (I, R), ids in each caption
+    "Who stands where in a loop that images leave when their captions have ended."
+    valid, R = valid_steps(lengths.flatten()), lengths.shape[1]
+    longest, order = lengths.amax(1).sort(descending=True, stable=True)
+    counts = speakers(longest, valid.shape[1])
+    rows = order.argsort()[:, None] * R + torch.arange(R, device=lengths.device)
+    before = R * (counts.cumsum(0) - counts)
+    places = (before + rows.view(-1, 1))[valid]
+    return Pile(order, counts.tolist(), rows.flatten(), valid, places)
+
+# %% ../nbs/06_decoder.ipynb #a2621fc4
 def unroll(
     decoder: Speaker,
-    embedded: Tensor,  # (N, T, E)
+    embedded: Tensor,   # (N, T, E)
     state: State,
+    counts: list[int],  # (T,), how many of the images are still there, at each step
 ) -> list[tuple[Tensor, Tensor, State]]:  # what `move` returns, for each step
     "The time loop: only what depends on the step before is left in it."
-    words, steps = decoder.word_gates(embedded), []
+    each, steps = len(embedded) // len(state.keys.features), []
+    rows = [each * images for images in counts]
+    said = torch.cat([step[:n] for step, n in zip(embedded.unbind(1), rows)])
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        state = replace(state, late=Late(*embedded.shape[:2]))
-    for t in range(embedded.shape[1]):
-        steps.append(decoder.move(words[:, t], state))
+        state = replace(state, late=Late(rows))
+    for words, images in zip(decoder.word_gates(said).split(rows), counts):
+        steps.append(decoder.move(words, state.first(images)))
         state = steps[-1][-1]
     return steps
 
-# %% ../nbs/06_decoder.ipynb #a7ddaea0
+# %% ../nbs/06_decoder.ipynb #f5cbc56c
 class Zeros(torch.autograd.Function):
-    "Zeros (T, N, out) to be added to a layer's products; their gradient makes its weight's."
+    "Zeros (rows, out) to be added to a layer's products; their gradient makes its weight's."
     @staticmethod
     def forward(ctx, weight, inputs, shape, kind):
         ctx.inputs, ctx.kind, ctx.as_weight = inputs, kind, weight.dtype
@@ -255,13 +309,13 @@ class Zeros(torch.autograd.Function):
     def backward(ctx, grads):
         "Σ_t g_tᵀ x_t, in one product."
         inputs = torch.cat(ctx.inputs).to(ctx.kind)
-        grads = grads[:len(ctx.inputs)].flatten(0, 1).to(ctx.kind)
+        grads = grads[:len(inputs)].to(ctx.kind)
         return (grads.T @ inputs).to(ctx.as_weight), None, None, None
 
-# %% ../nbs/06_decoder.ipynb #3094167b
+# %% ../nbs/06_decoder.ipynb #6b672acc
 class Late:
     "Layers in a time loop, whose weights' gradients are made after it, once."
-    def __init__(self, rows: int, steps: int): self.shape, self.layers = (steps, rows), {}
+    def __init__(self, rows: list[int]): self.rows, self.layers = rows, {}
 
     def __call__(self, layer: nn.Linear, x: Tensor) -> Tensor:
         "The layer's product for the next step."
@@ -274,18 +328,8 @@ class Late:
         "The weights as the loop uses them, room for its inputs, and zeros for each of its steps."
         device, inputs, kind = layer.weight.device.type, [], layer.weight.dtype
         if torch.is_autocast_enabled(device): kind = torch.get_autocast_dtype(device)
-        shape = (*self.shape, layer.out_features)
-        return (layer.weight.detach().to(kind), inputs,
-                Zeros.apply(layer.weight, inputs, shape, kind).unbind())
-
-# %% ../nbs/06_decoder.ipynb #d637b2e2
-def valid_steps(
-    lengths: Tensor,  # (N,) ids in each caption; 0 where there is none
-) -> Tensor:          # (N, T) bool, T = longest − 1
-    "Where there is a word to say."
-    T = int(lengths.max()) - 1
-    if T < 1: raise InputError("No caption here has a word to say: all lengths are below 2.")
-    return torch.arange(T, device=lengths.device) < lengths[:, None] - 1
+        zeros = Zeros.apply(layer.weight, inputs, (sum(self.rows), layer.out_features), kind)
+        return layer.weight.detach().to(kind), inputs, zeros.split(self.rows)
 
 # %% ../nbs/06_decoder.ipynb #52611d11
 class DecoderOutput(NamedTuple):
@@ -299,21 +343,26 @@ class DecoderOutput(NamedTuple):
     drawn: Tensor | None = None    # (N,), which captions drew; the others looked softly
     baseline: Tensor | None = None # (), mean log-probability of a word in the steps before
 
-# %% ../nbs/06_decoder.ipynb #27e91160
+# %% ../nbs/06_decoder.ipynb #7a564235
+def hide(decoder: DecoderLayers, wanted: Tensor, pile: Pile) -> Tensor:  # (valid, E)
+    "Dropout before the vocabulary layer."
+    return decoder.dropout(wanted)
+
+# %% ../nbs/06_decoder.ipynb #8150bd72
 def gather(
     decoder: Speaker,
     embedded: Tensor,  # (N, T, E)
     steps: list,       # of `unroll`
     tokens: Tensor,    # (N, L), the captions
-    valid: Tensor,     # (N, T)
+    pile: Pile,
 ) -> DecoderOutput:
     "What a pass returns, from its steps."
-    def along(parts): return torch.stack(list(parts), 1)
-    hidden, context = along(h for h, *_ in steps), along(z for _, z, _ in steps)
-    wanted = decoder.dropout(decoder.describe(embedded, hidden, context))
-    weights, beta = along(s.weights for *_, s in steps), along(s.beta[:, 0] for *_, s in steps)
-    return DecoderOutput(decoder.output(wanted[valid]), tokens[:, 1:valid.shape[1] + 1][valid],
-                         weights * valid[..., None], beta * valid, valid)
+    hidden, context, states = zip(*steps)
+    parts = embedded[pile.valid], pile.pick(hidden), pile.pick(context)
+    wanted = decoder.hide(decoder.describe(*parts), pile)
+    return DecoderOutput(decoder.output(wanted), tokens[:, 1:pile.valid.shape[1] + 1][pile.valid],
+                         pile.spread([s.weights for s in states]),
+                         pile.spread([s.beta[:, 0] for s in states]), pile.valid)
 
 # %% ../nbs/06_decoder.ipynb #8c1eeb81
 def with_options(cls: type, config: DecoderConfig | None) -> type:
@@ -325,10 +374,10 @@ def with_options(cls: type, config: DecoderConfig | None) -> type:
 
 CHOICES = ('output', 'tied', 'variational', 'attend', 'layers', 'cell')
 
-# %% ../nbs/06_decoder.ipynb #50ad2847
+# %% ../nbs/06_decoder.ipynb #9e300b8d
 class AttentionDecoder(Speaker):
     "The LSTM that looks at the image before every word (Xu et al. 2015, section 3.1)."
-    unroll, gather = unroll, gather
+    unroll, hide, gather = unroll, hide, gather
 
     def __new__(cls, config: DecoderConfig | None = None):
         "A decoder of this class, or of one with the options that the configuration asks for."
@@ -343,11 +392,12 @@ class AttentionDecoder(Speaker):
                ) -> DecoderOutput:
         "Teacher forcing: each step gets the true word before, whatever it would have said itself."
         check_captions(features, captions, lengths)
-        tokens, valid = captions.flatten(0, 1), valid_steps(lengths.flatten())
+        tokens, pile = captions.flatten(0, 1), pile_up(lengths)
         fed = tokens if inputs is None else inputs.flatten(0, 1)
-        embedded = self.dropout(self.embedding(fed[:, :valid.shape[1]]))
-        state = self.start(features, mask).repeat(captions.shape[1])
-        return self.gather(embedded, self.unroll(embedded, state), tokens, valid)
+        embedded = self.dropout(self.embedding(fed[:, :pile.valid.shape[1]]))
+        state = self.start(features[pile.order], None if mask is None else mask[pile.order])
+        state, inputs = state.repeat(captions.shape[1]), embedded[pile.rows.argsort()]
+        return self.gather(embedded, self.unroll(inputs, state, pile.counts), tokens, pile)
 
 # %% ../nbs/06_decoder.ipynb #7d644fad
 def check_captions(features: Tensor, captions: Tensor, lengths: Tensor):

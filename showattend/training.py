@@ -449,12 +449,14 @@ def names(run: Trainer, better: bool) -> list[str]:
 PLACE = ('stage', 'stage_step', 'stage_epoch', 'epoch', 'step', 'batch', 'loss', 'words', 'seconds',
          'best', 'best_decoder', 'history')
 
-# %% ../nbs/10_training.ipynb #53d32cde
+# %% ../nbs/10_training.ipynb #8c398ce1
 def fixed(run: Trainer) -> dict:
     "What has to be the same when a run goes on."
-    shape = list(run.train.rows.shape[1:])
-    return {**asdict(run.config), 'images': len(run.train), 'validation images': len(run.val),
-            'shape': shape, 'tokenizer': run.train.vocab.tokenizer, 'processes': run.world.size}
+    change = getattr(run.change, 'func', run.change)      # the function in a `partial`
+    return {**asdict(run.config), **asdict(run.model.decoder.config), 'images': len(run.train),
+            'validation images': len(run.val), 'shape': list(run.train.rows.shape[1:]),
+            'tokenizer': run.train.vocab.tokenizer, 'processes': run.world.size,
+            'changed by': change and change.__name__}
 
 # %% ../nbs/10_training.ipynb #ac49c0e5
 def state(run: Trainer, random: list[dict]) -> dict:  # of each process

@@ -279,7 +279,7 @@ def test_the_best_score_outlives_the_stop():
         torch.save({**content, 'best': 1e9}, Path(folder, 'last.pt'))
         assert tiny_fit(folder, resume=True)[2] == 0 and content['epoch'] == 3
 
-# %% ../nbs/10_training.ipynb #9184c167
+# %% ../nbs/10_training.ipynb #9b305b28
 def test_what_does_not_belong_together_is_refused_by_name():
     with tempfile.TemporaryDirectory() as folder:
         again = lambda data=None, **kw: complaint(tiny_fit, folder, data, True, **kw)
@@ -290,8 +290,15 @@ def test_what_does_not_belong_together_is_refused_by_name():
         other = tiny_data(words='a red blue cat bird sleeping flying')
         assert "word 7 is 'dog', here 'cat'" in again(other)
         assert 'images (12 there, 16 here)' in again(tiny_data(16))
-        assert 'another shape' in again(size=7)
+        assert 'hidden_size (' in again(size=7)
+        content = torch.load(Path(folder, 'last.pt'))
+        content['model']['decoder.output.weight'] = torch.zeros(1)
+        torch.save(content, Path(folder, 'last.pt'))
+        assert 'another shape' in again()
     assert 'which folder' in complaint(tiny_fit, None, resume=True)
+    from functools import partial
+    def flip(batch, rng, how): return batch
+    assert fixed(tiny_run(change=partial(flip, how=1)))['changed by'] == 'flip'
 
 # %% ../nbs/10_training.ipynb #12282b70
 def test_a_run_that_fails_loses_nothing():
