@@ -62,17 +62,17 @@ def summary(values, items, words) -> dict:
 def language(args):
     "What the picture pays for."
     about, start = about_this_run(args), time.perf_counter()
-    true, blank, shuffled = (Captioner.from_pretrained(p) for p in (args.model, args.blank, args.shuffled))
-    data, empty = open_split(args.features, true, args.split), open_split(args.blank_features, blank, args.split)
-    for other in (blank, shuffled):
-        if other.vocab.words != true.vocab.words: raise InputError('The captioners were trained with different words.')
-    models = {}
-    for name, captioner, given in (('true', true, data), ('blank', blank, empty), ('shuffled', shuffled, data)):
+    paths = dict(true=args.model, blank=args.blank, shuffled=args.shuffled)
+    captioners = {name: Captioner.from_pretrained(path) for name, path in paths.items() if path}
+    true, models, nats = captioners['true'], {}, {}
+    data, empty = open_split(args.features, true, args.split), open_split(args.blank_features, true, args.split)
+    for name, captioner in captioners.items():
+        if captioner.vocab.words != true.vocab.words: raise InputError('The captioners know different words.')
+        given = empty if name == 'blank' else data
         models[name] = judge(captioner, given, args)
+        items, ids, nats[name] = people_log_probs(captioner.decoder, given)
         print(time.strftime('%H:%M:%S'), name, {k: v for k, v in models[name]['scores'].items() if k != 'notes'}, flush=True)
-    items, ids, own = people_log_probs(true.decoder, data)
-    nats = dict(true=own, other=people_log_probs(true.decoder, data, take_anothers(len(data), args.seed))[2],
-                blank=people_log_probs(blank.decoder, empty)[2], shuffled=people_log_probs(shuffled.decoder, data)[2])
+    nats['other'] = people_log_probs(true.decoder, data, take_anothers(len(data), args.seed))[2]
     said = ids != UNK                       # nobody said <unk>; it stands for a word that is not known
     words = [true.vocab.words[i] for i in ids[said]]
     spoken = [w for w in words if w != '<end>']
@@ -82,7 +82,7 @@ def language(args):
         **about, split=args.split, beam_size=args.beam, length_penalty=args.length_penalty, photos=len(data),
         words=len(spoken), typed=float(np.mean([photo_word_type(w) != 'other' for w in spoken])), models=models,
         nats={name: by_type(values) for name, values in nats.items()}, mean_nats={n: mean(v) for n, v in nats.items()},
-        gain=by_type(own - nats['blank']), minutes=(time.perf_counter() - start) / 60))
+        gain=by_type(nats['true'] - nats['blank']), minutes=(time.perf_counter() - start) / 60))
 
 def looks(args):
     "What the words owe to the parts of the photo."
@@ -116,7 +116,9 @@ def parse(words: list[str]):
         sub.set_defaults(work=work)
         return sub
     part(blind, 'features', 'out')
-    for sub in (part(language, 'features', 'model', 'blank-features', 'blank', 'shuffled'), part(looks, 'images', 'model')):
+    speak = part(language, 'features', 'model', 'blank-features', 'blank')
+    speak.add_argument('--shuffled', type=Path)
+    for sub in (speak, part(looks, 'images', 'model')):
         sub.add_argument('--split', default='val')
         sub.add_argument('--record', type=Path, default=RECORD)
         sub.add_argument('--beam', type=int, default=5)
