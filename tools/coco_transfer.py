@@ -4,7 +4,7 @@
 
 COCO's sample lies under SHOWATTEND_DATA/coco. Its val and test photos together are the exam. What is trained here sees
 the photos of train and restval alone, and of those 56 are held out to choose epoch and learning rate by."""
-import argparse, json, os, sys, time
+import argparse, json, os, re, sys, time
 from dataclasses import asdict
 from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,8 @@ def run(model: Path, work: Path, penalty: float, beam: int = 5) -> dict:
         systems[name] = dict(**with_intervals(said[name], data.images), words=len(captioner.vocab),
                              unknown=unknown_share(captioner.vocab, data.images),
                              style=describe_captions(said[name].values()), captions=said[name])
-    return dict(model=flickr.about, beam_size=beam, length_penalty=penalty, settings=TRANSFER, chosen=best, runs=runs,
+    about = json.loads(re.sub(r'/[^\s"]*/runs/', 'runs/', json.dumps(flickr.about)))     # wherever its files lie
+    return dict(model=about, beam_size=beam, length_penalty=penalty, settings=TRANSFER, chosen=best, runs=runs,
                 photos=len(data), systems=systems, pairs=compare_pairs(said, data.images), person=one_person(data.images))
 
 if __name__ == '__main__':

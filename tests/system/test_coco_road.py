@@ -145,7 +145,7 @@ def test_costs_are_those_of_the_true_size():
         training, _ = coco.configs_of(row)
         assert steps[0] == (training.epochs, training.batch_size)
         hours = coco.hours_of(row, cost)
-        assert list(hours) == ['prepare', 'encode', 'train', 'choose', 'test'][:None] or row.images
+        assert list(hours) == ['prepare', 'encode', 'train', 'choose', 'test']
         assert all(h > 0 for h in hours.values())
 
 def test_the_exam_of_the_transfer_was_seen_by_nobody():
