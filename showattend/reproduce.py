@@ -767,7 +767,7 @@ def take_test(team: Team, val: dict, train_photos: int = 1000) -> dict:
                 sure=[round(float(h.log_probs.mean()), 3) for h in best], environment=environment(),
                 **judge(said, images, said_in_training(team.files[0])))
 
-# %% ../nbs/15_flickr8k.ipynb #d23bf447
+# %% ../nbs/15_flickr8k.ipynb #9d1c4552
 @dataclass
 class Job:
     "A row that is to be carried out, and where."
@@ -796,7 +796,8 @@ class Job:
 
     def tidy(self, stage: Stage) -> str:
         "A stage as one would type it who keeps files where they are by default."
-        return str(stage).replace(str(self.work), f'runs/{self.row.dataset}')
+        line = str(stage).replace(str(self.work), f'runs/{self.row.dataset}')
+        return line.removesuffix(' --resume')
 
 # %% ../nbs/15_flickr8k.ipynb #8fd76ea6
 def plan(job: Job) -> list[Stage]:
