@@ -9,11 +9,13 @@ from showattend.captions import CaptionedImage, InputError
 from showattend.images import new_hdf5, read_hdf5
 from showattend.photos import *
 
-# %% ../nbs/14a_photos.ipynb #7f6db8b2
+# %% ../nbs/14a_photos.ipynb #f7941dbb
 from showattend.batches import CaptionDataset
 from showattend.captioner import Captioner
 from showattend.decoding import score_captions
 from showattend.looking import hide, word_log_probs
+
+# %% ../nbs/14a_photos.ipynb #279d8c29
 from showattend.scenes import caption_scene, draw_scene, make_scene
 
 # %% ../nbs/14a_photos.ipynb #fa8a72ec

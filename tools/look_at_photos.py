@@ -1,7 +1,7 @@
 """Puts a captioner of photos to the test: what its words owe to language, to the photo, and to where it looks.
 
     python tools/look_at_photos.py language --features runs/flickr8k/mobilenet_v2.h5 --model runs/flickr8k/soft/model \\
-        --blank-features runs/flickr8k/blank.h5 --blank runs/flickr8k/no-image/model --shuffled runs/flickr8k/shuffled/model
+        [--blank-features runs/flickr8k/blank.h5 --blank runs/flickr8k/no-image/model] [--shuffled runs/flickr8k/shuffled/model]
     python tools/look_at_photos.py looks --images runs/flickr8k/flickr8k.h5 --model runs/flickr8k/soft/model
 
 Each writes its part of data/results/flickr8k/looking.json, which chapter 14a reads, and leaves the other part as it is.
@@ -9,7 +9,7 @@ The blind captioners are trained like the other one, on files that `showattend.p
 
     python tools/look_at_photos.py blind --features runs/flickr8k/mobilenet_v2.h5 --out runs/flickr8k
 """
-import argparse, json, os, shlex, sys, time
+import argparse, json, os, re, shlex, sys, time
 from pathlib import Path
 os.environ.setdefault('TQDM_DISABLE', '1')
 import numpy as np
@@ -43,13 +43,17 @@ def write_part(path: Path, name: str, part: dict):
 def about_this_run(args) -> dict:
     return dict(command=shlex.join(['python', *sys.argv]), seed=args.seed, environment=environment())
 
+def trained_by(captioner: Captioner) -> str:
+    "The command that made a captioner, with its files named from the folder `runs` on."
+    return re.sub(r'\S*/runs/', 'runs/', captioner.about.get('command') or 'unknown')
+
 def judge(captioner: Captioner, data: CaptionDataset, args) -> dict:
     "A captioner's captions of a split, with the official scores and their intervals."
     found = decode_split(captioner, data, beam_size=args.beam, length_penalty=args.length_penalty)
     texts = {im.id: captioner.vocab.decode(h.ids) for im, h in zip(data.images, found)}
     given = {im.id: im.captions for im in data.images}
     near = bootstrap_interval(texts, given, seed=args.seed)
-    return dict(command=captioner.about.get('command'), config=captioner.about.get('config'),
+    return dict(command=trained_by(captioner), config=captioner.about.get('config'),
                 trained_on=captioner.about.get('data', {}).get('blind', 'the photos'),
                 scores=evaluate_captions(texts, given), captions=texts,
                 intervals={name: [i.low, i.high] for name, i in near.items()})
@@ -65,7 +69,8 @@ def language(args):
     paths = dict(true=args.model, blank=args.blank, shuffled=args.shuffled)
     captioners = {name: Captioner.from_pretrained(path) for name, path in paths.items() if path}
     true, models, nats = captioners['true'], {}, {}
-    data, empty = open_split(args.features, true, args.split), open_split(args.blank_features, true, args.split)
+    data = open_split(args.features, true, args.split)
+    empty = args.blank and open_split(args.blank_features, true, args.split)
     for name, captioner in captioners.items():
         if captioner.vocab.words != true.vocab.words: raise InputError('The captioners know different words.')
         given = empty if name == 'blank' else data
@@ -82,7 +87,8 @@ def language(args):
         **about, split=args.split, beam_size=args.beam, length_penalty=args.length_penalty, photos=len(data),
         words=len(spoken), typed=float(np.mean([photo_word_type(w) != 'other' for w in spoken])), models=models,
         nats={name: by_type(values) for name, values in nats.items()}, mean_nats={n: mean(v) for n, v in nats.items()},
-        gain=by_type(nats['true'] - nats['blank']), minutes=(time.perf_counter() - start) / 60))
+        gain={name: by_type(nats['true'] - values) for name, values in nats.items() if name != 'true'},
+        minutes=(time.perf_counter() - start) / 60))
 
 def looks(args):
     "What the words owe to the parts of the photo."
@@ -96,7 +102,7 @@ def looks(args):
     seen = collect_looks(captioner, (few.inputs([k])[0] for k in range(len(few))), found)
     print(time.strftime('%H:%M:%S'), f'{len(seen.words)} words in {(time.perf_counter() - start) / 60:.1f} minutes')
     write_part(args.record, 'looks', dict(
-        **about, split=args.split, model=dict(command=captioner.about.get('command'), encoder=captioner.encoder.identity),
+        **about, split=args.split, model=dict(command=trained_by(captioner), encoder=captioner.encoder.identity),
         ids=[im.id for im in images], photos=seen.photos, words=seen.words, minutes=(time.perf_counter() - start) / 60,
         columns={**hiding(seen), **agreements(seen, args.seed)}))
 
@@ -116,8 +122,8 @@ def parse(words: list[str]):
         sub.set_defaults(work=work)
         return sub
     part(blind, 'features', 'out')
-    speak = part(language, 'features', 'model', 'blank-features', 'blank')
-    speak.add_argument('--shuffled', type=Path)
+    speak = part(language, 'features', 'model')
+    for name in ('--blank-features', '--blank', '--shuffled'): speak.add_argument(name, type=Path)
     for sub in (speak, part(looks, 'images', 'model')):
         sub.add_argument('--split', default='val')
         sub.add_argument('--record', type=Path, default=RECORD)
