@@ -141,6 +141,24 @@ def test_packing_and_reading_are_as_fast_as_chapter_3_says():
     assert min(record['reading']['images_per_s']) >= 5000 and len(set(record['reading']['own_memory'])) == 1
     assert all(part['own_memory_added'] == 0 for part in record['sparse'])
 
+def test_a_training_step_is_as_fast_as_chapter_17_says():
+    cases = load('speed/decoder.json')['cases']
+    fast = {name: {kind: case['forms'][kind] for kind in ('late gradients', 'bfloat16')} for name, case in cases.items()}
+    assert fast['one caption']['late gradients']['ratio'] >= 5
+    assert fast['five captions']['late gradients']['ratio'] >= 7 and fast['five captions']['bfloat16']['ratio'] >= 12
+    assert fast['dot product']['late gradients']['ratio'] >= 20
+    for case in cases.values():
+        plain = case['forms']['plain']
+        for name, form in case['forms'].items():
+            if name == 'bfloat16': continue
+            assert abs(form['loss'] - plain['loss']) < 1e-4 and form['gradients_off'] < 1e-4
+
+def test_flickr8k_takes_minutes_from_the_archive_to_the_test():
+    record = load('speed/flickr8k.json')
+    assert record['minutes'] <= 20 and record['environment']['cores'] == 2
+    best = record['scores'][-1]
+    assert best['beam_size'] == 5 and best['BLEU-4'] >= 20 and best['images'] == 1000
+
 def test_flickr8k_is_the_whole_official_test_split():
     scores = load('flickr8k/soft/test.json')['scores']
     assert [s['beam_size'] for s in scores] == [1, 3, 5]
