@@ -16,7 +16,7 @@ __all__ = ['OTHERS', 'SPLITS', 'PHOTOS', 'COCO_2017', 'OURS', 'TUNED', 'ROWS', '
            'coco_training', 'words_of_row', 'coco_train_stage', 'check_coco_trained', 'speaking', 'seeing', 'learning',
            'hours_of', 'disk_of', 'training_bytes', 'count_decoder', 'costs_there', 'download_lines', 'disk_line',
            'hour_lines', 'describe', 'deal_out', 'with_intervals', 'compare_pairs', 'unknown_share', 'one_person',
-           'PublishedRow', 'published_row', 'take_over', 'import_stage', 'check_imported', 'PublishedJob']
+           'PublishedRow', 'published_row', 'take_over', 'import_stage', 'check_imported', 'no_trial', 'PublishedJob']
 
 # %% ../nbs/16_coco.ipynb #f61e1036
 from pathlib import Path
@@ -44,9 +44,10 @@ from .planning import apply_settings
 from .recipes import RECIPES, bleu, count, decoder_config, skeleton, train_config
 from .published import find_layout, import_captioner, read_checkpoint
 
-# %% ../nbs/16_coco.ipynb #9a87ba80
+# %% ../nbs/16_coco.ipynb #6ce3816a
 from .reproduce import TARGETS, Job, Row, Stage, check_trained, data_file, data_stages
-from .reproduce import environment, find_row, plan, run_folder, scores_of, start_folder
+from .reproduce import environment, find_row, is_trial, plan, run_folder
+from .reproduce import scores_of, start_folder
 from .reproduce import todo, train_stage, training_of
 
 # %% ../nbs/16_coco.ipynb #00769267
@@ -421,19 +422,17 @@ class PublishedRow(CocoRow):
     checkpoint: str = ''            # a file of torch.save
     word_map: str = ''              # the WORDMAP_*.json of its data
 
-# %% ../nbs/16_coco.ipynb #2b9d2a7a
+# %% ../nbs/16_coco.ipynb #a012485f
 def published_row(checkpoint: str | Path, word_map: str | Path, whole: bool = True) -> PublishedRow:
-    "A row for a checkpoint, named after its file, among those of COCO."
+    "A row for a checkpoint, named after its file."
     for path in (checkpoint, word_map):
         if not Path(path).exists(): raise InputError(f"There is no {path}.")
     tensors = read_checkpoint(checkpoint).tensors
     layout = find_layout({k.removeprefix('decoder.'): t for k, t in tensors.items()
                           if k.startswith('decoder.')})
     name = ('' if whole else 'sample-') + Path(checkpoint).name.split('.')[0]
-    row = PublishedRow(name, f'a published checkpoint ({layout.source})', size=layout.image_size,
-                       whole=whole, checkpoint=str(checkpoint), word_map=str(word_map))
-    ROWS[row.name] = row
-    return row
+    return PublishedRow(name, f'a published checkpoint ({layout.source})', size=layout.image_size,
+                        whole=whole, checkpoint=str(checkpoint), word_map=str(word_map))
 
 # %% ../nbs/16_coco.ipynb #a0afa793
 def take_over(row: PublishedRow, out: Path):
@@ -454,6 +453,12 @@ def import_stage(row: PublishedRow, seed: int, work: Path, device: str) -> Stage
 # %% ../nbs/16_coco.ipynb #5d63020b
 @check_trained.register
 def check_imported(row: PublishedRow, seed: int, folder: Path): "Nothing was trained here."
+
+# %% ../nbs/16_coco.ipynb #939f2234
+@is_trial.register
+def no_trial(row: PublishedRow) -> bool:
+    "Nor was anything varied."
+    return False
 
 # %% ../nbs/16_coco.ipynb #5f84a645
 class PublishedJob(Job):

@@ -433,7 +433,8 @@ def vary(row: Row, settings: Sequence[str]) -> Row:   # 'key=value', as for `tra
         row = replace(row, name=f'{row.name}+{key}={value}', **change)
     return row
 
-# %% ../nbs/15_flickr8k.ipynb #bc04e8e1
+# %% ../nbs/15_flickr8k.ipynb #ae709ab6
+@singledispatch
 def is_trial(row: Row) -> bool:
     "Whether this row was varied: then only validation photos are looked at."
     return row.name not in TARGETS[row.dataset]

@@ -452,11 +452,13 @@ def names(run: Trainer, better: bool) -> list[str]:
 PLACE = ('stage', 'stage_step', 'stage_epoch', 'epoch', 'step', 'batch', 'loss', 'words', 'seconds',
          'best', 'best_decoder', 'history')
 
-# %% ../nbs/10_training.ipynb #8c398ce1
+# %% ../nbs/10_training.ipynb #79f9afea
 def fixed(run: Trainer) -> dict:
     "What has to be the same when a run goes on."
     change = getattr(run.change, 'func', run.change)      # the function in a `partial`
-    return {**asdict(run.config), **asdict(run.model.decoder.config), 'images': len(run.train),
+    shape = asdict(run.model.decoder.config)
+    del shape['vocab_size']                               # the words themselves say more
+    return {**asdict(run.config), **shape, 'images': len(run.train),
             'validation images': len(run.val), 'shape': list(run.train.rows.shape[1:]),
             'tokenizer': run.train.vocab.tokenizer, 'processes': run.world.size,
             'changed by': change and change.__name__}
