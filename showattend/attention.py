@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CACHE', 'TANH', 'RELU', 'Keys', 'to_weights', 'check_mask', 'captions_per_image', 'pool', 'rows_of', 'sums_of',
-           'Squash', 'Scores', 'AdditiveAttention', 'UniformAttention']
+           'Squash', 'pull_sigmoid', 'add_captions', 'Scores', 'AdditiveAttention', 'UniformAttention']
 
 # %% ../nbs/05_attention.ipynb #f81cf253
 from collections.abc import Callable, Iterator
@@ -64,33 +64,46 @@ def rows_of(mask: Tensor | None, rows: int) -> Tensor | None:  # (I, P) to (N, P
     "Each image's mask, for each of its captions."
     return None if mask is None else mask.repeat_interleave(rows // len(mask), 0)
 
-# %% ../nbs/05_attention.ipynb #ce23b79c
+# %% ../nbs/05_attention.ipynb #96365c3b
 CACHE = 2**18    # numbers that a core has near at hand; 1 MB
 
 def sums_of(
     keys: Tensor,   # (I, P, A)
     query: Tensor,  # (I, R, A)
+    scale: float = 1,
 ) -> Iterator[tuple[slice, Tensor]]:  # some images, and their (i, R, P, A): gone at the next
-    "Key plus query for a few images at a time, in one buffer."
+    "Key plus query, times `scale`, for a few images at a time, in one buffer."
     (I, P, A), R = keys.shape, query.shape[1]
     count = max(1, CACHE // (R * P * A))
-    room = keys.new_empty(min(count, I), R, P, A)
+    room, query = keys.new_empty(min(count, I), R, P, A), scale * query[:, :, None]
     for some in (slice(i, min(i + count, I)) for i in range(0, I, count)):
         into = room[:some.stop - some.start]
-        yield some, torch.add(keys[some, None], query[some, :, None], out=into)
+        yield some, torch.add(query[some], keys[some, None], alpha=scale, out=into)
 
-# %% ../nbs/05_attention.ipynb #6bc90fe4
+# %% ../nbs/05_attention.ipynb #b63dbcef
 @dataclass(frozen=True)
 class Squash:
-    "A function of sums and, told from its value, its slope; both write over what they are given."
-    value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
+    "scale · curve(scale · sums) + shift. Both functions write over what they are given last."
+    curve: Callable[[Tensor], Tensor]
+    pull: Callable[[Tensor, Tensor], Tensor]   # gradient, value: slope times gradient
+    scale: int = 1
+    shift: int = 0
 
-TANH = Squash(lambda sums: sums.mul_(2).sigmoid_().mul_(2).sub_(1),
-              lambda tanh: tanh.square_().neg_().add_(1))
-RELU = Squash(torch.relu_, Tensor.sign_)     # chapter 5a has a use for it
+def pull_sigmoid(grad: Tensor, value: Tensor) -> Tensor:
+    "σ (1 − σ) times the gradient."
+    return torch.ops.aten.sigmoid_backward.grad_input(grad, value, grad_input=value)
 
-# %% ../nbs/05_attention.ipynb #7358ddb1
+TANH = Squash(torch.sigmoid_, pull_sigmoid, scale=2, shift=-1)
+RELU = Squash(torch.relu_, lambda grad, value: value.sign_().mul_(grad))   # for chapter 5a
+
+# %% ../nbs/05_attention.ipynb #4c69bd6b
+def add_captions(pulled: Tensor) -> Tensor:  # (i, R, P, A) to (i, P, A)
+    "The sum over the captions, written over the first; for one caption there is nothing to do."
+    first, *others = pulled.unbind(1)
+    for other in others: first += other
+    return first
+
+# %% ../nbs/05_attention.ipynb #d7ff63e2
 class Scores(torch.autograd.Function):
     "Weight times squashed sums of keys (I, P, A) and queries (I, R, A): scores (I, R, P)."
     @staticmethod
@@ -98,23 +111,26 @@ class Scores(torch.autograd.Function):
     def forward(ctx, keys, query, weight, squash):
         "Keeps nothing of the size of the sums."
         ctx.save_for_backward(keys, query, weight)
-        ctx.squash = squash
-        return torch.cat([squash.value(sums) @ weight for _, sums in sums_of(keys, query)])
+        ctx.squash, all_sums = squash, sums_of(keys, query, squash.scale)
+        scores = torch.cat([squash.curve(sums) @ weight for _, sums in all_sums])
+        return squash.scale * scores + squash.shift * weight.sum()
 
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type='cpu')
     def backward(ctx, grad):
         "Makes the sums again. Every gradient is a product with the slopes, and with the weight."
-        keys, query, weight = ctx.saved_tensors
-        to_keys, to_query, to_weight = map(torch.zeros_like, (keys, query, weight))
-        for some, sums in sums_of(keys, query):
-            squashed, g = ctx.squash.value(sums), grad[some]
-            to_weight += g.flatten() @ squashed.flatten(0, 2)
-            slope = ctx.squash.slope(squashed)
-            to_query[some] = (g[:, :, None] @ slope)[:, :, 0]
-            to_keys[some] = slope.mul_(g[..., None]).sum(1)
-        return to_keys * weight, to_query * weight, to_weight, None
+        (keys, query, weight), squash = ctx.saved_tensors, ctx.squash
+        to_keys, to_query = torch.empty_like(keys), torch.empty_like(query)
+        to_weight = squash.shift * grad.sum() * torch.ones_like(weight)
+        grad, weight = squash.scale * grad, squash.scale * weight
+        for some, sums in sums_of(keys, query, squash.scale):
+            values, g = squash.curve(sums), grad[some]
+            to_weight += g.flatten() @ values.flatten(0, 2)
+            pulled = squash.pull(g[..., None], values)
+            to_query[some] = pulled.sum(2)
+            torch.mul(add_captions(pulled), weight, out=to_keys[some])
+        return to_keys, to_query * weight, to_weight, None
 
 # %% ../nbs/05_attention.ipynb #fa3f7e5c
 class AdditiveAttention(nn.Module):
