@@ -64,8 +64,8 @@ def rows_of(mask: Tensor | None, rows: int) -> Tensor | None:  # (I, P) to (N, P
     "Each image's mask, for each of its captions."
     return None if mask is None else mask.repeat_interleave(rows // len(mask), 0)
 
-# %% ../nbs/05_attention.ipynb #96365c3b
-CACHE = 2**18    # numbers that a core has near at hand; 1 MB
+# %% ../nbs/05_attention.ipynb #f2180294
+CACHE = 2**19    # numbers that processors have near at hand; 2 MB
 
 def sums_of(
     keys: Tensor,   # (I, P, A)
