@@ -238,8 +238,9 @@ def autocast(device: torch.device, precision: str):  # 'float32' or 'bfloat16'
         raise InputError(f"There is no precision {precision!r} here; take float32 or bfloat16.")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
 
-# %% ../nbs/10_training.ipynb #ee87717b
+# %% ../nbs/10_training.ipynb #72de80fd
 os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '128')
+os.environ.setdefault('LRU_CACHE_CAPACITY', '16')            # PyTorch's own
 
 # %% ../nbs/10_training.ipynb #53c13275
 def count_words(batch: Batch) -> Tensor:

@@ -1,5 +1,5 @@
 """Training from a feature file takes the memory of the model and its batches, whatever the size of the file."""
-import importlib.util, sys
+import importlib.util, json, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -20,6 +20,33 @@ def test_training_stays_below_two_and_a_half_gigabytes(tool, name):
     done = tool.run(*tool.SIZES[name], steps=20)
     assert done['file'] > (30e9 if name == 'coco' else 1e9) and done['read'] > 2e8
     assert done['resident'] < 2.5e9
+
+@needs_proc
+@pytest.mark.slow
+def test_so_does_training_in_16_bits(tool):
+    "The batches bring ever new sizes of products; what is kept for each size must not pile up."
+    done = tool.run(*tool.SIZES['flickr8k'], steps=100, precision='bfloat16')
+    assert done['resident'] < 2.2e9
+
+def test_the_record_stays_below_two_and_a_half_gigabytes(root):
+    record = json.loads((root/'data/results/speed/training_memory.json').read_text())
+    assert {'flickr8k', 'coco', 'flickr8k bfloat16'} <= set(record)
+    assert all(part['resident'] < 2.5e9 for part in record.values())
+    assert record['flickr8k bfloat16']['steps'] >= 100
+
+SIZES = """
+import showattend.training, torch
+from training_memory import resident
+before, weight = resident(), torch.randn(64, 32).bfloat16()
+for n in range(1500, 2100): torch.ones(n, 32).bfloat16() @ weight.T, torch.ones(64, n).bfloat16() @ torch.ones(n, 32).bfloat16()
+print(resident()['resident'] - before['resident'])
+"""
+
+@needs_proc
+def test_products_of_a_thousand_sizes_leave_little_behind(root):
+    "Where there are 16-bit products; without a bound they keep half a gigabyte."
+    done = subprocess.run([sys.executable, '-c', SIZES], capture_output=True, text=True, check=True, cwd=root/'tools')
+    assert int(done.stdout) < 2e8
 
 @needs_proc
 def test_what_was_read_is_given_back(tool):
