@@ -16,13 +16,13 @@ SITE, OUT = ROOT/'book/_build/html', ROOT/'data/results/book/opening.json'
 PLAIN = 'book/intro.html'                               # no explorer is on it
 NAMES = ['chromium', 'chromium-browser', 'google-chrome']
 FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run']
-VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]'
 WATCH = """addEventListener("DOMContentLoaded", () => {
-  const views = document.querySelectorAll('%s').length;
-  const look = () => { if (document.querySelectorAll(".sa-explorer").length >= views) window.stood ??= performance.now() };
+  const views = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')];
+  const stands = view => view.previousElementSibling?.querySelector(".sa-explorer, img");
+  const look = () => { if (views.every(stands)) window.stood ??= performance.now() };
   new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
   look();
-})""" % VIEW
+})"""
 WEIGHT = """() => performance.getEntriesByType("resource").filter(r => !new URL(r.name).pathname.startsWith("/_static/"))
   .reduce((sum, r) => sum + r.decodedBodySize, performance.getEntriesByType("navigation")[0].decodedBodySize)"""
 

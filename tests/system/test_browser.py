@@ -108,6 +108,28 @@ def test_page_loads_alone_and_without_errors(page_name, visit):
     assert visit.trouble == []
 
 
+@every_page
+@pytest.mark.parametrize('width', [1200, 1440])
+def test_code_and_what_it_prints_are_not_cut_off(page_name, width, visit):
+    "A line of a hundred columns has room; a few longer ones may scroll."
+    page = visit(page_name)
+    page.set_viewport_size(dict(width=width, height=900))
+    wide = page.locator('.cell_input pre:visible, .cell_output pre:visible').evaluate_all(
+        'all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)')
+    assert len(wide) <= .05 * page.locator('article pre:visible').count(), wide
+
+
+def test_a_phone_opens_the_chapters_and_the_contents(visit):
+    if WHY_NOT: pytest.skip(WHY_NOT)
+    page = visit(next(name for name in PAGES if name.startswith('nbs/')))
+    page.set_viewport_size(dict(width=390, height=844))
+    for side in ('primary', 'secondary'):
+        page.locator(f'.bd-header-article .{side}-toggle').click()
+        assert page.locator(f'#pst-{side}-sidebar-modal a:visible').count() > 0
+        page.keyboard.press('Escape')
+    assert visit.trouble == []
+
+
 WITH_EXPLORERS = [] if WHY_NOT else [name for name in PAGES if explorers_of(name)]
 explorer_page = pytest.mark.parametrize('page_name', SKIPPED if WHY_NOT else WITH_EXPLORERS)
 KINDS_OF_PAGES = [(name, kind) for name in WITH_EXPLORERS for kind in dict.fromkeys(explorers_of(name))]
