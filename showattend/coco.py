@@ -128,7 +128,7 @@ class CocoRow(Row):
     penalties: tuple = (.6, 1.)
     whole: bool = True                  # all of COCO's photos, or as many as are there
 
-# %% ../nbs/16_coco.ipynb #90b299dd
+# %% ../nbs/16_coco.ipynb #24dc6edd
 OURS = dict(epochs=10, precision='bfloat16')
 TUNED = dict(epochs=3, fine_tune_epochs=0, batch_size=6)    # 30 captions; the tutorial has 32
 
@@ -137,7 +137,7 @@ ROWS = {row.name: row for row in (
     CocoRow('hard', 'the paper, hard attention: VGG-19, 14×14', recipe='xu-hard'),
     CocoRow('tutorial', 'the tutorial: ResNet-101, frozen', recipe='sgrvinod'),
     CocoRow('tutorial-tuned', 'the tutorial, and then its encoder learns too', recipe='sgrvinod',
-            images=True, start=('tutorial', 1), training=TUNED),
+            images=True, start='tutorial', training=TUNED),
     CocoRow('mobilenet', 'our small one: MobileNetV2, frozen, 8×8', training=OURS),
     CocoRow('sample', 'a rehearsal on the photos that are there, and no result', whole=False,
             training={**OURS, 'epochs': 5, 'ema_decay': 0.}, words=dict(min_count=2)))}
@@ -243,12 +243,12 @@ def words_of_row(row: CocoRow) -> list:
     whose = ['--recipe', row.recipe] if row.recipe else ['--encoder', row.encoder] * row.images
     return [*(whose if not row.start else []), *named, *words]
 
-# %% ../nbs/16_coco.ipynb #43c6714b
+# %% ../nbs/16_coco.ipynb #499bb40d
 @train_stage.register
 def coco_train_stage(row: CocoRow, seed: int, work: Path, device: str) -> Stage:
     "The training of a row; it takes up what was begun."
     out = run_folder(row, seed, work)
-    start = ['--start-from', start_folder(row, work)/'model'] if row.start else []
+    start = ['--start-from', start_folder(row, seed, work)/'model'] if row.start else []
     begun = ['--resume'] * any((out/f'{name}.pt').exists() for name in ('last', 'previous'))
     return Stage('train', out/'run.json', ['train', data_file(row, work), '-o', out, *start,
                  *words_of_row(row), '--seed', seed, '--device', device, *begun])
@@ -264,11 +264,11 @@ def check_coco_trained(row: CocoRow, seed: int, folder: Path):
         raise InputError(f"{folder} was trained with another {' and '.join(found)} than "
                          f"{row.name} has now. Move it away, or give another --work.")
 
-# %% ../nbs/16_coco.ipynb #7c8fbe9e
+# %% ../nbs/16_coco.ipynb #d2ba9dcf
 def speaking(row: CocoRow, cost: dict) -> dict[str, float]:
     "Seconds of a caption by beam size, from features; those of the row it starts from will do."
     own = cost['train'][row.name]['captioning']
-    return (own or cost['train'][row.start[0]]['captioning'])['seconds_an_image']
+    return (own or cost['train'][row.start]['captioning'])['seconds_an_image']
 
 # %% ../nbs/16_coco.ipynb #73d5b16d
 def seeing(row: CocoRow, cost: dict) -> float:
@@ -284,7 +284,7 @@ def learning(row: CocoRow, cost: dict) -> float:
     return sum(stage['epochs'] * (stage['steps_an_epoch'] * stage['seconds_a_step'] + look)
                for stage in cost['train'][row.name]['stages'])
 
-# %% ../nbs/16_coco.ipynb #5487ffcb
+# %% ../nbs/16_coco.ipynb #be13755f
 def hours_of(row: CocoRow, cost: dict) -> dict[str, float]:
     "Hours of each stage at COCO's size, from a record of `tools/coco_cost.py`."
     if row.name not in cost['train']: return {}
@@ -294,7 +294,7 @@ def hours_of(row: CocoRow, cost: dict) -> dict[str, float]:
                  choose=SPLITS['val'] * (row.images * see + len(row.penalties) * say),
                  test=SPLITS['test'] * (row.images * see + say))
     found = {stage: seconds / 3600 for stage, seconds in found.items()}
-    if row.start: found['train'] += hours_of(ROWS[row.start[0]], cost)['train']
+    if row.start: found['train'] += hours_of(ROWS[row.start], cost)['train']
     return found
 
 # %% ../nbs/16_coco.ipynb #8f918492

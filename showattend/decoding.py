@@ -53,13 +53,14 @@ def no_repeats(n: int) -> Rule:
         return words
     return rule
 
-# %% ../nbs/08a_decoding.ipynb #63d3d9ec
+# %% ../nbs/08a_decoding.ipynb #eaa7b179
 def cut_tail(
     words: Tensor,                # (N, V) log-probabilities
     top_k: int | None = None,     # keep so many
     top_p: float | None = None,   # keep the fewest that have this probability together
 ) -> Tensor:                      # −∞ for the others; not normalised again
     "Leaves the likeliest words (top-p: Holtzman et al. 2020, section 3.1)."
+    if top_k is None and top_p is None: return words
     best, ids = words.sort(-1, descending=True)
     keep = torch.ones_like(best, dtype=torch.bool)
     if top_k is not None: keep[:, top_k:] = False

@@ -49,11 +49,13 @@ def test_images_are_encoded():
     whole = CaptioningModel(tiny_model().decoder, ImageEncoder('scene_cnn'))
     assert whole.features(torch.zeros(2, 3, 128, 128, dtype=torch.uint8)).shape == (2, 64, 128)
 
-# %% ../nbs/10_training.ipynb #6c716ec2
+# %% ../nbs/10_training.ipynb #f82b09b0
 def test_names_that_are_not_known_are_refused():
     assert 'schedule is one of' in complaint(TrainConfig, schedule='onecycle')
     assert "not 'bleu'" in complaint(TrainConfig, metric='bleu')
     assert 'name the encoder' in complaint(TrainConfig, fine_tune_epochs=3)
+    assert 'draw 2 of them' in complaint(TrainConfig, self_critical=1)
+    assert 'leave out sampling' in complaint(TrainConfig, self_critical=5, sampling='linear')
 
 # %% ../nbs/10_training.ipynb #9655b0fa
 def test_values_that_cannot_be_meant_are_refused():
@@ -116,6 +118,16 @@ def test_a_batch_in_parts_is_the_batch():
     (losses, whole), (again, parts) = after(range(12)), after(range(5), range(5, 6), range(6, 12))
     assert np.allclose(losses, again, rtol=1e-5)
     for name in whole: torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6)
+
+# %% ../nbs/10_training.ipynb #cacb8a51
+def test_it_can_learn_from_the_score():
+    model, words = tiny_model(), TrainConfig(schedule='constant', learning_rate=1e-2)
+    run = tiny_run(words, model=model)
+    for _ in range(60): train_step(run, run.train.batch(range(12)))
+    scores = TrainConfig(schedule='constant', learning_rate=1e-2, self_critical=8)
+    run = tiny_run(scores, model=model)
+    worth = [-train_step(run, run.train.batch(range(12))).item() for _ in range(60)]
+    assert np.mean(worth[-10:]) > 1.3 * np.mean(worth[:10])
 
 # %% ../nbs/10_training.ipynb #caec8357
 def test_parts_must_not_count_alike():
