@@ -17,18 +17,17 @@ from tqdm.auto import tqdm
 # %% auto #0
 __all__ = ['BASELINES', 'LADDER', 'ROWS', 'TINY', 'LOOSE', 'PAID', 'FINELY', 'FINE', 'TUNE', 'TARGETS', 'BEFORE', 'PRICES',
            'MIRRORED', 'SIDES', 'DOG', 'PHOTO_VIEWS', 'FEATURE_VIEWS', 'VIEWS', 'METRICS', 'TRAINED', 'REPEATED',
-           'SHOWN', 'TABLE_HEAD', 'Baseline', 'Photos', 'photos_of', 'say_frequent', 'nearest_photos', 'say_neighbour',
-           'unit_grams', 'central', 'say_consensus', 'choose_baseline', 'score_baseline', 'score_people', 'git_commit',
-           'cpu_name', 'environment', 'save_record', 'decode_split', 'same_encoder', 'open_split', 'example',
-           'evaluate_beams', 'score_captions', 'scene_scores', 'Row', 'training_of', 'add', 'nearest', 'find_row',
-           'settings_of', 'vary', 'is_trial', 'mirror_text', 'mirror_record', 'copy_rows', 'add_mirrored', 'keep_dogs',
-           'blind', 'Stage', 'photo_file', 'feature_file', 'run_folder', 'view_stage', 'data_stages', 'still_needed',
-           'data_file', 'start_folder', 'train_stage', 'check_trained', 'in_memory', 'open_captioner', 'members_of',
-           'trainings_of', 'Team', 'some_of', 'speak', 'texts', 'write_all', 'scores_of', 'merit', 'grid_of', 'choose',
-           'against_four', 'said_in_training', 'judge', 'score_learnt', 'take_test', 'Job', 'plan', 'todo',
-           'note_seconds', 'carry_out', 'do_choose', 'do_test', 'seconds_of', 'make_record', 'without_time',
-           'differing', 'compare_records', 'run_row', 'read_records', 'best_of', 'training_minutes', 'cell',
-           'table_line']
+           'SHOWN', 'Baseline', 'Photos', 'photos_of', 'say_frequent', 'nearest_photos', 'say_neighbour', 'unit_grams',
+           'central', 'say_consensus', 'choose_baseline', 'score_baseline', 'score_people', 'git_commit', 'cpu_name',
+           'environment', 'save_record', 'decode_split', 'same_encoder', 'open_split', 'example', 'evaluate_beams',
+           'score_captions', 'scene_scores', 'Row', 'training_of', 'add', 'nearest', 'find_row', 'settings_of', 'vary',
+           'is_trial', 'mirror_text', 'mirror_record', 'copy_rows', 'add_mirrored', 'keep_dogs', 'blind', 'Stage',
+           'photo_file', 'feature_file', 'run_folder', 'view_stage', 'data_stages', 'still_needed', 'data_file',
+           'start_folder', 'train_stage', 'check_trained', 'in_memory', 'open_captioner', 'members_of', 'trainings_of',
+           'Team', 'some_of', 'speak', 'texts', 'write_all', 'scores_of', 'merit', 'grid_of', 'choose', 'against_four',
+           'said_in_training', 'judge', 'score_learnt', 'take_test', 'Job', 'plan', 'todo', 'note_seconds', 'carry_out',
+           'do_choose', 'do_test', 'seconds_of', 'make_record', 'without_time', 'differing', 'compare_records',
+           'run_row', 'read_records', 'best_of', 'training_minutes', 'cell', 'table_cells', 'table_line']
 
 # %% ../nbs/15_flickr8k.ipynb #6627e937
 import showattend
@@ -951,15 +950,19 @@ def cell(values: list[float | None], digits: int = 1, width: int = 11) -> str:
     spread = f'±{np.std(values, ddof=1):.{digits}f}' if len(values) > 1 else ''
     return f'{mean}{spread:5s}'.ljust(width)
 
-# %% ../nbs/15_flickr8k.ipynb #907db4fb
+# %% ../nbs/15_flickr8k.ipynb #c6575746
 SHOWN = 'BLEU-1', 'BLEU-4', 'METEOR', 'ROUGE-L', 'CIDEr'
-TABLE_HEAD = f"{'row':14s}{'seeds':>5s} " + ''.join(f'{n:>7s}    ' for n in SHOWN) + 'minutes'
 
-# %% ../nbs/15_flickr8k.ipynb #c53cba20
-def table_line(row: Row, runs: dict[int, dict]) -> str:
-    "A row of the ladder, or that nobody has run it."
-    if not runs: return f'{row.name:14s}      not run'
+# %% ../nbs/15_flickr8k.ipynb #5328d0c7
+def table_cells(row: Row, runs: dict[int, dict]) -> list[str]:
+    "A row of the ladder: name, seeds, scores, minutes; or that nobody has run it."
+    if not runs: return [row.name, 'not run']
     best = [best_of(record) for record in runs.values()]
-    cells = [cell([b[n] for b in best if n in b]) for n in SHOWN]
-    took = [training_minutes(record) for record in runs.values()]
-    return f"{row.name:14s}{len(runs):5d} {''.join(cells)}{cell(took, 0)}".rstrip()
+    took = cell([training_minutes(record) for record in runs.values()], 0)
+    return [row.name, str(len(runs)), *(cell([b[n] for b in best if n in b]) for n in SHOWN), took]
+
+# %% ../nbs/15_flickr8k.ipynb #15e54d79
+def table_line(row: Row, runs: dict[int, dict]) -> str:
+    "The same as a line of text."
+    name, seeds, *cells = table_cells(row, runs)
+    return f"{name:14s}{seeds:>{5 if cells else 13}s} {''.join(cells)}".rstrip()

@@ -3,7 +3,7 @@
 Every page must load without an error, a failed request or a request to another host, and every
 explorer must answer to mouse and keyboard. Needs `make book`, Chromium and playwright.
 """
-import io, json, re, threading
+import io, json, re, sys, threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from explorer_drivers import ALL, AXE, CHECKS, Explorer, check_words, faults
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]/'tools'))
+from measure_opening import PLAIN, open_page
 
 HTML = Path(__file__).resolve().parents[2]/'book'/'_build'/'html'
 PAGES = sorted(str(p.relative_to(HTML)) for p in HTML.rglob('*.html')
@@ -64,17 +66,18 @@ def visit(chromium, site):
     context.close()
 
 
-def scripts(html: str, kind: str) -> list:
-    "The JSON of a page's script elements of a type."
-    mime = rf'application/vnd\.jupyter\.{kind}\+json'
+def scripts(html: str, attributes: str) -> list:
+    "The JSON of a page's script elements with these attributes."
     return [json.loads(text) for text in
-            re.findall(rf'<script type="{mime}">(.*?)</script>', html, re.S)]
+            re.findall(f'<script {re.escape(attributes)}>(.*?)</script>', html, re.S)]
 
 
 def explorers_of(name: str) -> list[str]:
     "The classes of the explorers that a page shows, those inside boxes included."
     html = (HTML/name).read_text(encoding='utf-8')
-    models = {k: v for part in scripts(html, 'widget-state') for k, v in part['state'].items()}
+    managed = scripts(html, 'type="application/vnd.jupyter.widget-state+json"')
+    alone = scripts(html, 'id="explorers" type="application/json"')
+    models = {k: v for part in [*alone, *(p['state'] for p in managed)] for k, v in part.items()}
 
     def inside(key):
         state = models.get(key, {}).get('state', {})
@@ -82,7 +85,8 @@ def explorers_of(name: str) -> list[str]:
         inner = [k.removeprefix('IPY_MODEL_') for k in state.get('children', [])]
         return [kind] * (kind in ALL) + [k for key in inner for k in inside(key)]
 
-    return [kind for view in scripts(html, 'widget-view') for kind in inside(view['model_id'])]
+    return [kind for view in scripts(html, 'type="application/vnd.jupyter.widget-view+json"')
+            for kind in inside(view['model_id'])]
 
 
 def explorers(page, name) -> list[tuple[str, Explorer]]:
@@ -104,9 +108,46 @@ def test_page_loads_alone_and_without_errors(page_name, visit):
     assert visit.trouble == []
 
 
+@every_page
+@pytest.mark.parametrize('width', [1200, 1440])
+def test_code_and_what_it_prints_are_not_cut_off(page_name, width, visit):
+    "A line of a hundred columns has room; a few longer ones may scroll."
+    page = visit(page_name)
+    page.set_viewport_size(dict(width=width, height=900))
+    wide = page.locator('.cell_input pre:visible, .cell_output pre:visible').evaluate_all(
+        'all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)')
+    assert len(wide) <= .05 * page.locator('article pre:visible').count(), wide
+
+
+def test_a_phone_opens_the_chapters_and_the_contents(visit):
+    if WHY_NOT: pytest.skip(WHY_NOT)
+    page = visit(next(name for name in PAGES if name.startswith('nbs/')))
+    page.set_viewport_size(dict(width=390, height=844))
+    for side in ('primary', 'secondary'):
+        page.locator(f'.bd-header-article .{side}-toggle').click()
+        assert page.locator(f'#pst-{side}-sidebar-modal a:visible').count() > 0
+        page.keyboard.press('Escape')
+    assert visit.trouble == []
+
+
 WITH_EXPLORERS = [] if WHY_NOT else [name for name in PAGES if explorers_of(name)]
 explorer_page = pytest.mark.parametrize('page_name', SKIPPED if WHY_NOT else WITH_EXPLORERS)
 KINDS_OF_PAGES = [(name, kind) for name in WITH_EXPLORERS for kind in dict.fromkeys(explorers_of(name))]
+
+
+@explorer_page
+def test_explorers_stand_in_two_seconds_on_a_light_page(page_name, chromium, site):
+    "The best of five tries; on a busy machine, measured by a page without explorers."
+    plain = min(open_page(chromium, site + PLAIN)[0] for _ in range(3))
+    tries = [open_page(chromium, site + page_name) for _ in range(5)]
+    assert min(seconds for seconds, _ in tries) < 2 * max(1, plain / .4)
+    assert tries[0][1] < 3_000_000
+
+
+@explorer_page
+def test_explorers_need_no_manager_unless_other_widgets_are_there(page_name):
+    html = (HTML/page_name).read_text(encoding='utf-8')
+    assert ('embed-amd' in html) == ('"model_name": "VBoxModel"' in html)
 
 
 def test_every_kind_of_explorer_is_in_the_book():
