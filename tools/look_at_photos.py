@@ -1,11 +1,13 @@
 """Puts a captioner of photos to the test: what its words owe to language, to the photo, and to where it looks.
 
     python tools/look_at_photos.py language --features runs/flickr8k/mobilenet_v2.h5 --model runs/flickr8k/soft/model \\
-        [--blank-features runs/flickr8k/blank.h5 --blank runs/flickr8k/no-image/model] [--shuffled runs/flickr8k/shuffled/model]
+        [--blank-features runs/flickr8k/blank.h5 --blank runs/flickr8k/rows/no-image-0] [--shuffled runs/flickr8k/rows/shuffled-0]
     python tools/look_at_photos.py looks --images runs/flickr8k/flickr8k.h5 --model runs/flickr8k/soft/model
 
 Each writes its part of data/results/flickr8k/looking.json, which chapter 14a reads, and leaves the other part as it is.
-The blind captioners are trained like the other one, on files that `showattend.photos.pack_blind` writes of its features:
+The blind captioners are trained like the other one, on files that `showattend.photos.pack_blind` writes of its features.
+They are named by the folders of their trainings, since it is the last epoch that is wanted: of a captioner that learns
+nothing about photos, the epoch with the best captions is an early one, by chance.
 
     python tools/look_at_photos.py blind --features runs/flickr8k/mobilenet_v2.h5 --out runs/flickr8k
 """
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from showattend.batches import CaptionDataset
 from showattend.captioner import Captioner
+from showattend.checkpoints import find_checkpoint
 from showattend.captions import InputError, UNK
 from showattend.comparison import bootstrap_interval
 from showattend.photos import agreements, by_word_type, collect_looks, hiding, pack_blind, people_log_probs
@@ -47,6 +50,13 @@ def trained_by(captioner: Captioner) -> str:
     "The command that made a captioner, with its files named from the folder `runs` on."
     return re.sub(r'\S*/runs/', 'runs/', captioner.about.get('command') or 'unknown')
 
+def open_last(folder: Path) -> Captioner:
+    "The captioner of a training with the averaged weights of its last epoch."
+    captioner, (_, state) = Captioner.from_pretrained(folder/'model'), find_checkpoint(folder)
+    mine = 'module.decoder.'
+    captioner.decoder.load_state_dict({k.removeprefix(mine): v for k, v in state['ema'].items() if k.startswith(mine)})
+    return captioner
+
 def judge(captioner: Captioner, data: CaptionDataset, args) -> dict:
     "A captioner's captions of a split, with the official scores and their intervals."
     found = decode_split(captioner, data, beam_size=args.beam, length_penalty=args.length_penalty)
@@ -67,7 +77,8 @@ def language(args):
     "What the picture pays for."
     about, start = about_this_run(args), time.perf_counter()
     paths = dict(true=args.model, blank=args.blank, shuffled=args.shuffled)
-    captioners = {name: Captioner.from_pretrained(path) for name, path in paths.items() if path}
+    captioners = {name: Captioner.from_pretrained(path) if name == 'true' else open_last(path)
+                  for name, path in paths.items() if path}
     true, models, nats = captioners['true'], {}, {}
     data = open_split(args.features, true, args.split)
     empty = args.blank and open_split(args.blank_features, true, args.split)
