@@ -191,3 +191,10 @@ def test_the_bundled_captioner_says_and_sees_what_is_there():
     data = CaptionDataset(images, records, captioner.vocab, 'test')
     scores = scene_scores(captioner, data, decode_split(captioner, data, beam_size=3))
     assert scores['kind_and_color'] >= 95 and scores['pointing'] >= 85, scores
+
+def test_explorers_stand_within_two_seconds():
+    "Pages with explorers, opened from the built book; beside them one without, the machine's own measure."
+    record = load('book/opening.json')
+    pages = [p for p in record['pages'] if p['explorers']]
+    assert len(pages) >= 9 and max(p['explorers'] for p in pages) >= 3 and record['repeats'] >= 5
+    assert all(p['seconds'] <= 2 and p['bytes'] < 3_000_000 for p in pages)
