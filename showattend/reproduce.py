@@ -26,8 +26,9 @@ __all__ = ['BASELINES', 'LADDER', 'ROWS', 'TINY', 'LOOSE', 'PAID', 'TUNE', 'FINE
            'start_folder', 'train_stage', 'check_trained', 'in_memory', 'open_captioner', 'members_of', 'trainings_of',
            'Team', 'some_of', 'speak', 'texts', 'write_all', 'scores_of', 'merit', 'grid_of', 'choose', 'against_four',
            'said_in_training', 'judge', 'score_learnt', 'take_test', 'Job', 'plan', 'todo', 'note_seconds', 'carry_out',
-           'do_choose', 'do_test', 'seconds_of', 'make_record', 'without_time', 'differing', 'compare_records',
-           'run_row', 'read_records', 'best_of', 'training_minutes', 'cell', 'table_cells', 'table_line']
+           'do_choose', 'do_test', 'seconds_of', 'kept_of', 'make_record', 'without_time', 'differing',
+           'compare_records', 'run_row', 'read_records', 'best_of', 'training_minutes', 'cell', 'table_cells',
+           'table_line']
 
 # %% ../nbs/15_flickr8k.ipynb #6627e937
 import showattend
@@ -773,7 +774,7 @@ def take_test(team: Team, val: dict, train_photos: int = 1000) -> dict:
                 sure=[round(float(h.log_probs.mean()), 3) for h in best], environment=environment(),
                 **judge(said, images, said_in_training(team.files[0])))
 
-# %% ../nbs/15_flickr8k.ipynb #9d1c4552
+# %% ../nbs/15_flickr8k.ipynb #bd079400
 @dataclass
 class Job:
     "A row that is to be carried out, and where."
@@ -800,8 +801,8 @@ class Job:
         words = ['showattend', 'reproduce', self.row.dataset, '--row', name, '--seed', self.seed]
         return shlex.join(map(str, [*words, *(w for s in settings for w in ('--set', s))]))
 
-    def tidy(self, stage: Stage) -> str:
-        "A stage as one would type it who keeps files where they are by default."
+    def tidy(self, stage: Stage | str) -> str:
+        "A stage, or a command, as one would type it who keeps files where they are by default."
         line = str(stage).replace(str(self.work), f'runs/{self.row.dataset}')
         return line.removesuffix(' --resume')
 
@@ -870,15 +871,21 @@ def seconds_of(job: Job) -> dict[str, float | None]:
 TRAINED = ('config', 'decoder', 'words', 'start', 'data', 'augment', 'trained_parameters',
            'history')
 
-# %% ../nbs/15_flickr8k.ipynb #a0d40367
+# %% ../nbs/15_flickr8k.ipynb #16df87e2
+def kept_of(job: Job, note: dict) -> dict:   # a training's run.json
+    "What a record keeps of a training."
+    kept = {key: note.get(key) for key in TRAINED} | dict(environment=note['environment'])
+    if start := kept['start']: kept['start'] = start | dict(command=job.tidy(start['command']))
+    return kept
+
+# %% ../nbs/15_flickr8k.ipynb #333d2ed6
 def make_record(job: Job) -> dict:
     "Everything that is kept of a row: how it was made, and what came of it."
     val, test = (json.loads((job.folder/f'{name}.json').read_text()) if
                  (job.folder/f'{name}.json').exists() else {} for name in ('val', 'test'))
     notes = [json.loads((run_folder(*m, job.work)/'run.json').read_text())
              for m in members_of(job.row, job.seed) if not job.row.baseline]
-    trained = [{key: note.get(key) for key in TRAINED} | dict(environment=note['environment'])
-               for note in notes]
+    trained = [kept_of(job, note) for note in notes]
     one = trained[0] if len(trained) == 1 else dict(members=trained)
     place = test.get('environment') or environment()
     return {**dict(command=job.command, row=asdict(job.row), seed=job.seed,
