@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from showattend.captions import CaptionedImage
 
-# %% ../nbs/15_flickr8k.ipynb #0a34e4c0
+# %% ../nbs/15_flickr8k.ipynb #a08d0c84
+from showattend.neighbours import Photos
 from showattend.reproduce import *
 
-# %% ../nbs/15_flickr8k.ipynb #268f0a2b
+# %% ../nbs/15_flickr8k.ipynb #fa382c9b
 def test_the_caption_that_agrees_with_the_others_wins():
     texts = [['a dog runs on grass', 'the dog runs on grass'], ['a dog runs on the grass'], ['a boat']]
     images = [CaptionedImage(str(k), '', cs) for k, cs in enumerate(texts)]
-    vectors = np.eye(3) + .1
-    train = Photos(images, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    asked = Photos([CaptionedImage('new', '', ['a dog'])], train.vectors[:1])
+    train = Photos(images, np.eye(3) + .1)
+    asked = Photos([CaptionedImage('new', '', ['a dog'])], train.means[:1])
     assert say_neighbour(train, asked, None) == {'new': 'a dog runs on grass'}
     assert say_consensus(train, asked, 3)['new'] in texts[0] + texts[1]
     assert say_frequent(train, asked, None) == {'new': 'a boat'}        # all are there once

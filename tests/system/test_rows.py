@@ -78,6 +78,18 @@ def test_another_seed_is_another_record_and_both_an_ensemble(data, rows):
     assert not Path('data/results/flickr8k/rows/soft-1.json').exists()     # its members are trained, not tested
     assert {p.name for p in Path('runs/flickr8k/rows').iterdir()} == {'soft-1', 'soft-2', 'ensemble-1'}
 
+def test_a_row_asks_its_neighbours_about_the_captions_of_another_one(data, rows, monkeypatch):
+    row = replace(small('soft'), name='asks', members=(('soft', None),), neighbours=(2, 3), beams=(3,))
+    monkeypatch.setitem(reproduce.ROWS, 'asks', row)
+    call('--row', 'asks', '--seed', 1)
+    found, chosen = record('asks')['val'], record('asks')['val']['chosen'][0]
+    assert {p.name for p in Path('runs/flickr8k/rows').iterdir()} == {'soft-1', 'asks-1'}
+    ways = [(t['length_penalty'], t.get('neighbours'), t.get('weight')) for t in found['tried']]
+    assert len(set(ways)) == len(ways) == 2 * (1 + 2 * len(reproduce.WEIGHTS)) and (.5, None, None) in ways
+    assert max(found['tried'], key=reproduce.merit).items() >= chosen.items() and chosen.items() <= record('asks')['scores'][0].items()
+    call('--row', 'soft', '--seed', 1)
+    assert record('soft')['history'] == record('asks')['history']      # it is the captioner of that row and seed
+
 def test_training_goes_on_from_a_captioner_with_its_encoder(data, rows, monkeypatch):
     "The second row starts from the first one's captioner, on photos, and lets the encoder learn."
     row = replace(small('soft'), name='tuned', images=True, start='soft', decoder={}, words={},
