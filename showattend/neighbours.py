@@ -42,17 +42,15 @@ def photos_of(file: str | Path, split: str) -> Photos:
     index = [i for i, im in enumerate(images) if im.split == split and im.captions]
     return Photos([images[i] for i in index], mean_features(rows, np.array(index, int)))
 
-# %% ../nbs/09f_neighbours.ipynb #f2f2520b
-def directions(means: np.ndarray, middle: np.ndarray) -> np.ndarray:   # (I, D), length one
-    "Where vectors lie, seen from the middle."
-    away = means - middle
-    return away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+# %% ../nbs/09f_neighbours.ipynb #ca14e212
+def directions(vectors: np.ndarray) -> np.ndarray:   # (I, D)
+    "Vectors at length one; zeros stay zeros."
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
-# %% ../nbs/09f_neighbours.ipynb #a4fc197a
+# %% ../nbs/09f_neighbours.ipynb #a02f3d4a
 def nearest_photos(known: Photos, photos: Photos, count: int) -> np.ndarray:   # (I, count)
     "Which of the known photos are most like each of the others, the nearest first."
-    middle = known.means.mean(0)
-    like = directions(photos.means, middle) @ directions(known.means, middle).T
+    like = directions(photos.means) @ directions(known.means).T
     return np.argsort(-like, 1, kind='stable')[:, :count]
 
 # %% ../nbs/09f_neighbours.ipynb #bdef1756
