@@ -34,7 +34,7 @@ book: .venv/installed book/vendor/lib/require.js
 
 test: .venv/installed
 	$(BIN)/python tools/nbsync.py --check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile   # two processes of one thread each
 
 sync: .venv/installed
 	$(BIN)/python tools/nbsync.py
