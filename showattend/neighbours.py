@@ -91,11 +91,12 @@ def central(vectors: Sequence[dict[tuple, float]]) -> int:
     scores = [sum(v * mean[g] for g, v in vector.items()) for vector in vectors]
     return scores.index(max(scores))
 
-# %% ../nbs/09f_neighbours.ipynb #ead35ac7
+# %% ../nbs/09f_neighbours.ipynb #2b8dc14b
 def reconsider(
     found: Sequence[Hypothesis],
     agreed: Sequence[float],     # what the neighbours think of each
     weight: float,               # 0: nobody is asked
 ) -> Hypothesis:
     "The caption with the largest sum of its own score and `weight` times the agreement."
-    return max(zip(found, agreed, strict=True), key=lambda pair: pair[0].score + weight * pair[1])[0]
+    scores = [h.score + weight * a for h, a in zip(found, agreed, strict=True)]
+    return found[scores.index(max(scores))]

@@ -354,12 +354,13 @@ TUNE = dict(epochs=5, learning_rate=3e-4, encoder_rate=1e-4, weight_decay=.05,
 add('how it learns', Row('fine-tuned', "soft, whose encoder then learns too (photos change)",
                          images=True, augment=True, start='soft', training=TUNE))
 
-# %% ../nbs/15_flickr8k.ipynb #4741c3cb
+# %% ../nbs/15_flickr8k.ipynb #ba2a41e4
 NEAR = dict(neighbours=(10, 20, 50), beams=(5, 10), penalties=(.4, .6, .8))
 add('how it speaks',
     Row('three', "three of soft, seeds 0 to 2, agree on every word",
         members=tuple(('soft', n) for n in range(3))),
-    Row('agreed', "soft, which asks its neighbours (chapter 9f)", members=(('soft', None),), **NEAR))
+    Row('agreed', "soft, which asks its neighbours (chapter 9f)", members=(('soft', None),),
+        **NEAR))
 
 # %% ../nbs/15_flickr8k.ipynb #a70bb888
 add('as good as we can', Row('best-frozen', "the best we know with a frozen encoder", size=320,
