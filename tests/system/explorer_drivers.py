@@ -84,8 +84,15 @@ class LiveExplorer(Explorer):
 
     def settle(self, pause=0):
         "Waits until the captioner is no longer at work; a drawing is sent after a pause."
-        self.page.wait_for_timeout(pause)
+        self.page.wait_for_timeout(3 * pause)             # a busy machine's clocks are late
         self.locator('.sa-told:not(:has-text("at work"))').wait_for()
+
+    def wait_until(self, check):
+        "Asks again and again, for ten seconds."
+        for _ in range(100):
+            if check(): return
+            self.page.wait_for_timeout(100)
+        assert check()
 
     def at(self, canvas, x, y):
         "A place on a canvas, in fractions of it."

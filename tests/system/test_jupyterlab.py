@@ -175,6 +175,7 @@ def test_a_drawing_is_captioned(live, captioner):
     e = live('DrawingBoard')
     paper = e.pictures.first
     look = lambda: paper.evaluate('c => c.toDataURL()')
+    pen = lambda color: e.locator(f'.sa-pen[aria-label={color}]')      # a word of the caption may have the same name
     blank = look()
     e.get_by_role('button', name='sea', exact=True).click()
     assert look() != blank
@@ -185,7 +186,7 @@ def test_a_drawing_is_captioned(live, captioner):
     hull = look()
     assert hull != bare
     e.get_by_role('button', name='broad').click()
-    e.get_by_role('button', name='black').click()
+    pen('black').click()
     e.stroke(paper, [(.5, .54), (.5, .25)])
     assert look() != hull
     e.settle(450)
@@ -197,12 +198,12 @@ def test_a_drawing_is_captioned(live, captioner):
     e.settle(450)
     e.get_by_role('button', name='Undo').click()
     e.settle(450)
-    assert e.words.all_text_contents() == first
+    e.wait_until(lambda: e.words.all_text_contents() == first)
     e.get_by_role('button', name='Clear').click()
     e.settle(450)
-    e.get_by_role('button', name='black').press('Home')          # the pens are one stop, with arrows within
-    e.get_by_role('button', name='red', exact=True).press('ArrowRight')
-    assert e.get_by_role('button', name='orange').get_attribute('aria-pressed') == 'true'
+    pen('black').press('Home')          # the pens are one stop, with arrows within
+    pen('red').press('ArrowRight')
+    assert pen('orange').get_attribute('aria-pressed') == 'true'
 
 
 def test_a_painted_look_changes_the_words(live, captioner, image):

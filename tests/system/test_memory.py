@@ -16,8 +16,8 @@ needs_proc = pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['flickr8k', 'coco'])
 def test_training_stays_below_two_and_a_half_gigabytes(tool, name):
-    "20 steps of a decoder with 512 numbers everywhere, and a validation; at COCO's size of a file of 31 GB."
-    done = tool.run(*tool.SIZES[name], steps=20)
+    "Ten steps of a decoder with 512 numbers everywhere, and a validation; at COCO's size of a file of 31 GB."
+    done = tool.run(*tool.SIZES[name], steps=10)
     assert done['file'] > (30e9 if name == 'coco' else 1e9) and done['read'] > 2e8
     assert done['resident'] < 2.5e9
 
@@ -25,7 +25,7 @@ def test_training_stays_below_two_and_a_half_gigabytes(tool, name):
 @pytest.mark.slow
 def test_so_does_training_in_16_bits(tool):
     "The batches bring ever new sizes of products; what is kept for each size must not pile up."
-    done = tool.run(*tool.SIZES['flickr8k'], steps=100, precision='bfloat16')
+    done = tool.run(*tool.SIZES['flickr8k'], steps=40, precision='bfloat16')
     assert done['resident'] < 2.2e9
 
 def test_the_record_stays_below_two_and_a_half_gigabytes(root):
