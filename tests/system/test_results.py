@@ -42,11 +42,13 @@ def test_a_row_says_how_it_was_made_and_what_it_cost(path):
     assert record['stages'] and len(record['seconds']) == len(record['stages'])
     assert all(value is None or value > 0 for value in record['seconds'].values())
     assert bool(trainings(record)) != bool(record['row']['baseline'])
+    photos = record['row']['images'] or any(TARGETS['flickr8k'][member].images for member, _ in record['row']['members'])
     for run in trainings(record):
         assert {'seed', 'epochs', 'learning_rate', 'batch_size', 'precision'} <= set(run['config']) and run['decoder']
         assert PLACE <= set(run['environment']) and run['environment']['commit'] and run['trained_parameters'] > 0
         assert run['config'].items() >= record['row']['training'].items() or 'members' in record
-        assert len(run['history']) == run['config']['epochs'] and run['data']['encoder' if not record['row']['images'] else 'size']
+        assert len(run['history']) == run['config']['epochs']
+        assert run['data']['size'] if photos else run['data']['encoder']
     assert not any(word in path.read_text() for word in ('/home/', '/root/', '/tmp/', '/work/', 'base64'))
 
 @pytest.mark.parametrize('path', ROWS, ids=lambda p: str(p.relative_to(RESULTS)))
