@@ -66,7 +66,7 @@ def mean_grams(vectors: Sequence[dict[tuple, float]]) -> dict[tuple, float]:
     for vector in vectors: total.update(vector)
     return {g: v / len(vectors) for g, v in total.items()}
 
-# %% ../nbs/09f_neighbours.ipynb #8e503ea6
+# %% ../nbs/09f_neighbours.ipynb #5068de87
 class Opinions:
     "What the captions of known photos say."
     def __init__(self, images: Sequence[CaptionedImage]):
@@ -74,10 +74,11 @@ class Opinions:
         found = prepare_references(self.words)
         self.frequencies, self.count = found.frequencies, len(found)
         self.grams = [[unit_grams(p) for p in profiles] for profiles in found.profiles]
+        self.means = [mean_grams(some) for some in self.grams]     # asked for again and again
 
     def of(self, photos: Sequence[int]) -> dict[tuple, float]:
         "What these photos' captions say together, every photo alike."
-        return mean_grams([mean_grams(self.grams[k]) for k in photos])
+        return mean_grams([self.means[k] for k in photos])
 
     def agreement(self, words: list[str], opinion: dict[tuple, float]) -> float:
         "How well a caption agrees with an opinion, 0 to 10: the first formula of CIDEr."
