@@ -37,9 +37,9 @@ def plain_beam(model, features, K, log_probs, max_length=30, penalty=1.):
         beams = [beam for beam in longer[:2 * K] if beam[1][-1] != END][:K]
     return done
 
-# %% ../nbs/08_search.ipynb #803d4024
+# %% ../nbs/08_search.ipynb #f8b0bf4e
 from showattend.captions import PAD, UNK, InputError
-from showattend.search import log_probs, greedy_search, beam_search, cut
+from showattend.search import log_probs, greedy_search, beam_search, beam_searches, cut
 
 # %% ../nbs/08_search.ipynb #f32fa098
 def test_what_may_not_be_said_has_no_probability_and_the_rest_has_all_of_it():
@@ -238,6 +238,20 @@ def test_stopping_early_changes_nothing(seed, power, form, K, forbidden):
     for early, late in zip(*found):
         assert [h.ids for h in early] == [h.ids for h in late]
         assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(early, late))
+
+# %% ../nbs/08_search.ipynb #6e530b53
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([*LENGTHS]), st.sampled_from([None, 1, 2]))
+def test_one_search_does_for_several_length_penalties(seed, form, captions):
+    model, features = tiny_model(seed, V=12, I=6)
+    with torch.no_grad(): model.output.bias[END] = seed % 5 - 1.
+    how, penalties = dict(length_form=form, captions=captions, max_length=15), (2., 0., .6, 1.)
+    together = beam_searches(model, features, 3, length_penalties=penalties, **how)
+    for penalty, found in zip(penalties, together):
+        for mine, its in zip(found, beam_search(model, features, 3, length_penalty=penalty, **how)):
+            assert [h.ids for h in mine] == [h.ids for h in its]
+            assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(mine, its))
+            assert all(torch.allclose(g.weights, h.weights) for g, h in zip(mine, its))
 
 # %% ../nbs/08_search.ipynb #531e2a8f
 def test_fewer_captions_are_the_first_of_more():
