@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 # %% auto #0
 __all__ = ['BASELINES', 'LADDER', 'ROWS', 'TINY', 'LOOSE', 'PAID', 'TUNE', 'NEAR', 'TARGETS', 'BEFORE', 'PRICES', 'MIRRORED',
-           'SIDES', 'DOG', 'PHOTO_VIEWS', 'FEATURE_VIEWS', 'VIEWS', 'WEIGHTS', 'METRICS', 'WAYS', 'TRAINED', 'REPEATED',
-           'SHOWN', 'Baseline', 'say_frequent', 'say_neighbour', 'say_consensus', 'choose_baseline', 'score_baseline',
+           'SIDES', 'DOG', 'PHOTO_VIEWS', 'FEATURE_VIEWS', 'VIEWS', 'METRICS', 'WAYS', 'TRAINED', 'REPEATED', 'SHOWN',
+           'Baseline', 'say_frequent', 'say_neighbour', 'say_consensus', 'choose_baseline', 'score_baseline',
            'score_people', 'git_commit', 'cpu_name', 'environment', 'save_record', 'decode_split', 'same_encoder',
            'open_split', 'example', 'evaluate_beams', 'score_captions', 'scene_scores', 'Row', 'training_of', 'add',
            'nearest', 'find_row', 'settings_of', 'vary', 'is_trial', 'mirror_text', 'mirror_record', 'copy_rows',
@@ -230,7 +230,7 @@ def scene_scores(captioner: Captioner, data: CaptionDataset, found: list[Hypothe
                 kind_and_color=share([j['kind'] and j['color'] and j['told'] for j in judged]),
                 pointing=share(sum(hits, [])), pointing_main=share([h[0] for h in hits if h]))
 
-# %% ../nbs/15_flickr8k.ipynb #f6c20f4f
+# %% ../nbs/15_flickr8k.ipynb #c4ad55a3
 @dataclass(frozen=True)
 class Row:
     "A line of the ladder: what is trained, and what it is to show."
@@ -249,6 +249,7 @@ class Row:
     words: dict = field(default_factory=dict)      # options of `train` on the vocabulary
     members: tuple = ()             # names and seeds of other rows that speak; None: its own seed
     neighbours: tuple = ()          # how many like photos may be asked (chapter 9f), to choose from
+    weights: tuple = (1., 2., 4.)   # and what their word may weigh
     baseline: str = ''              # a name in BASELINES: nothing is trained
     beams: tuple = (1, 3, 5)
     penalties: tuple = (.4, .6, .8, 1.)   # length penalties to choose from, on val
@@ -403,13 +404,16 @@ def find_row(name: str, dataset: str = 'flickr8k') -> Row:
     if name in rows: return rows[name]
     raise nearest(name, rows, 'row')
 
-# %% ../nbs/15_flickr8k.ipynb #7eb0ae0e
+# %% ../nbs/15_flickr8k.ipynb #2d1db6da
 def settings_of(row: Row) -> dict:
     "Everything that `vary` can change, and its type."
     kinds = {'size': int, 'stage': str, 'view': str, 'augment': bool, 'encoder': str}
-    return {**settable(TrainConfig()), **settable(DecoderConfig(0, 0)), 'min_count': int, **kinds}
+    ways = {'beams': tuple[int, ...], 'penalties': tuple[float, ...],
+            'neighbours': tuple[int, ...], 'weights': tuple[float, ...]}
+    return {**settable(TrainConfig()), **settable(DecoderConfig(0, 0)), 'min_count': int, **kinds,
+            **ways}
 
-# %% ../nbs/15_flickr8k.ipynb #ebe629f6
+# %% ../nbs/15_flickr8k.ipynb #43020417
 def vary(row: Row, settings: Sequence[str]) -> Row:   # 'key=value', as for `train`
     "A row with some settings changed: a trial."
     for setting in settings:
@@ -418,7 +422,8 @@ def vary(row: Row, settings: Sequence[str]) -> Row:   # 'key=value', as for `tra
                  'training' if key in settable(TrainConfig()) else
                  'words' if key == 'min_count' else None)
         change = {group: {**getattr(row, group), key: value}} if group else {key: value}
-        row = replace(row, name=f'{row.name}+{key}={value}', **change)
+        text = ','.join(map(str, value)) if isinstance(value, tuple) else value
+        row = replace(row, name=f'{row.name}+{key}={text}', **change)
     return row
 
 # %% ../nbs/15_flickr8k.ipynb #ae709ab6
@@ -710,12 +715,10 @@ class Crowd:
                 to.append([self.opinions.agreement(w, opinion) for w in words])
         return agreed
 
-# %% ../nbs/15_flickr8k.ipynb #8a612d1c
-WEIGHTS = (1., 2., 4.)      # of what the neighbours say
-
+# %% ../nbs/15_flickr8k.ipynb #441284da
 def answers(team: Team, sets: list[CaptionDataset], crowd: Crowd | None, beam_size: int,
             penalties: Sequence[float], neighbours: Sequence[int] = (),
-            weights: Sequence[float] = WEIGHTS):
+            weights: Sequence[float] = ()):
     "What a search finds, and then with every second opinion: how it was asked for, and captions."
     found = speak(team, sets, beam_size, penalties, captions=beam_size if neighbours else 1)
     near = crowd.near(sets[0], max(neighbours)) if neighbours else None
@@ -747,14 +750,15 @@ def penalties_of(row: Row, beam_size: int) -> tuple[float, ...]:
     "Length penalties to try; with one beam they have next to nothing to do."
     return row.penalties if beam_size > 1 else (1.,)
 
-# %% ../nbs/15_flickr8k.ipynb #f8cd0d41
+# %% ../nbs/15_flickr8k.ipynb #035ab51a
 WAYS = 'beam_size', 'length_penalty', 'neighbours', 'weight'
 
 def choose(team: Team, row: Row) -> dict:
     "Every beam size with every length penalty on val, and which are taken."
     sets, tried, crowd = team.sets('val'), [], Crowd(team) if row.neighbours else None
     for k in row.beams:
-        for how, found in answers(team, sets, crowd, k, penalties_of(row, k), row.neighbours):
+        for how, found in answers(team, sets, crowd, k, penalties_of(row, k), row.neighbours,
+                                  row.weights):
             scores = scores_of(texts(team, sets, found), sets[0].images, java=False)
             tried.append({**how, **scores})
     best = [max((t for t in tried if t['beam_size'] == k), key=merit) for k in row.beams]

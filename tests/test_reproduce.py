@@ -34,12 +34,14 @@ def test_features_of_another_encoder_are_refused():
     assert same_encoder(made, {**made, 'grid': (8, 8)})
     assert not same_encoder(made, {**made, 'weights': 'b2'})
 
-# %% ../nbs/15_flickr8k.ipynb #b40e8a84
+# %% ../nbs/15_flickr8k.ipynb #cd3ad28a
 def test_a_trial_has_the_settings_that_its_name_says():
     trial = vary(find_row('soft'), ['dropout=0.6', 'epochs=3', 'size=320', 'min_count=2'])
     assert trial.name == 'soft+dropout=0.6+epochs=3+size=320+min_count=2' and is_trial(trial)
     assert trial.decoder == dict(dropout=.6) and training_of(trial, 1).epochs == 3
     assert trial.size == 320 and trial.words == dict(min_count=2) and not is_trial(find_row('soft'))
+    trial = vary(find_row('agreed'), ['beams=10, 20', 'weights=8'])
+    assert trial.name == 'agreed+beams=10,20+weights=8.0' and trial.weights == (8.,)
 
 # %% ../nbs/15_flickr8k.ipynb #015ef6aa
 def test_left_and_right_are_exchanged_and_nothing_else():
