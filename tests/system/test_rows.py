@@ -85,7 +85,7 @@ def test_a_row_asks_its_neighbours_about_the_captions_of_another_one(data, rows,
     found, chosen = record('asks')['val'], record('asks')['val']['chosen'][0]
     assert {p.name for p in Path('runs/flickr8k/rows').iterdir()} == {'soft-1', 'asks-1'}
     ways = [(t['length_penalty'], t.get('neighbours'), t.get('weight')) for t in found['tried']]
-    assert len(set(ways)) == len(ways) == 2 * (1 + 2 * len(reproduce.WEIGHTS)) and (.5, None, None) in ways
+    assert len(set(ways)) == len(ways) == 2 * (1 + 2 * len(row.weights)) and (.5, None, None) in ways
     assert max(found['tried'], key=reproduce.merit).items() >= chosen.items() and chosen.items() <= record('asks')['scores'][0].items()
     call('--row', 'soft', '--seed', 1)
     assert record('soft')['history'] == record('asks')['history']      # it is the captioner of that row and seed
