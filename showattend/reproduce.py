@@ -878,12 +878,15 @@ def note_seconds(folder: Path, name: str, seconds: float):
     known = json.loads(path.read_text()) if path.exists() else {}
     write_text(path, json.dumps({**known, name: known.get(name, 0.) + seconds}, indent=1))
 
-# %% ../nbs/15_flickr8k.ipynb #e3e77cf4
+# %% ../nbs/15_flickr8k.ipynb #b91887be
 def carry_out(stage: Stage, call: Callable):
     "Does a stage, and notes how long it took beside what it leaves."
     start, folder = time.perf_counter(), stage.leaves.parent
     try: call([str(word) for word in stage.command]) if stage.command else stage.work()
     finally: note_seconds(folder, stage.leaves.name, time.perf_counter() - start)
+    if not stage.leaves.exists():
+        raise InputError(f"The stage '{stage.name}' was stopped before it left {stage.leaves}. The "
+                         "same command goes on from there.")
 
 # %% ../nbs/15_flickr8k.ipynb #3ea93d87
 def do_choose(job: Job):
