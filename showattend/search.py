@@ -386,7 +386,7 @@ def beam_search(
     trace, done = search(model, features, Beam(beam_size), settings)
     return read_out(fetch(trace), done, settings)
 
-# %% ../nbs/08_search.ipynb #5285fa18
+# %% ../nbs/08_search.ipynb #25e3943b
 def beam_searches(
     model, features, beam_size: int = 5, max_length: int = 30,
     length_penalties: Sequence[float] = (1.,),
@@ -394,6 +394,7 @@ def beam_searches(
 ) -> list[list[list[Hypothesis]]]:      # for each length penalty what `beam_search` finds
     "The same for several length penalties, in the time that the slowest of them takes."
     each = [Settings(max_length, penalty, **settings) for penalty in length_penalties]
+    if not each: raise InputError("Give at least one length penalty, such as (1.,).")
     trace, done = search_each(model, features, Beam(beam_size), each)
     record = fetch(trace)
     return [read_out(record, d, s) for d, s in zip(done, each)]

@@ -253,6 +253,11 @@ def test_one_search_does_for_several_length_penalties(seed, form, captions):
             assert all(abs(g.score - h.score) < 1e-5 for g, h in zip(mine, its))
             assert all(torch.allclose(g.weights, h.weights) for g, h in zip(mine, its))
 
+# %% ../nbs/08_search.ipynb #62d777ce
+def test_without_a_length_penalty_there_is_nothing_to_rank_by():
+    with pytest.raises(InputError, match='at least one'):
+        beam_searches(*tiny_model(0, V=12, I=1), length_penalties=())
+
 # %% ../nbs/08_search.ipynb #531e2a8f
 def test_fewer_captions_are_the_first_of_more():
     for seed, power in product(range(4), (0., 1.)):
